@@ -1,0 +1,777 @@
+"""The training loop: rows on the device, minibatches, the skorch net, its callbacks and its state.
+
+Only this module, `estimators` and `callbacks` know skorch.
+"""
+
+import copy
+import inspect
+import math
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from scipy import sparse
+from skorch import NeuralNetClassifier, NeuralNetRegressor
+from skorch.callbacks import Callback, EpochTimer, PrintLog, ProgressBar
+from skorch.dataset import Dataset
+
+from .encodings import chunk_slices
+
+# Rows of a validation or prediction batch, times the widest layer: 2**22 float64 are 32 MiB.
+FORWARD_ELEMENTS = 2**22
+
+
+# ---------------------------------------------------------------- devices, precision, memory
+
+
+def resolve_device(device):
+    """Turn the `device` parameter into a torch.device that is there.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or the device is not on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'; got {device!r}."
+        ) from error
+    if not _is_there(resolved):
+        raise ValueError(
+            f"device={device!r} is not available on this machine "
+            f"({torch.cuda.device_count()} CUDA devices). Use device='auto' or 'cpu'."
+        )
+    return resolved
+
+
+def device_or_cpu(device):
+    """Resolve a device, or fall back to the CPU with a warning: for estimators fitted elsewhere."""
+    try:
+        return resolve_device(device)
+    except ValueError:
+        warnings.warn(
+            f"this estimator was fitted with device={device!r}, which is not available here: it is loaded on the CPU.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return torch.device("cpu")
+
+
+def _is_there(device):
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    return device.type == "cpu"
+
+
+def parameter_dtype(precision, device):
+    """Return the dtype of the weights.
+
+    Raises
+    ------
+    ValueError
+        If the device has no such numbers.
+    """
+    if precision == "float64" and device.type == "mps":
+        raise ValueError(
+            "precision='float64' is not available on device='mps'; use 'float32' or device='cpu'."
+        )
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+@contextmanager
+def matmul_precision(precision, device):
+    """Allow or forbid TF32 while the block runs; torch's own setting comes back after it."""
+    if device.type != "cuda":
+        yield
+        return
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "tf32" if precision in ("auto", "tf32") else "ieee"
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
+
+
+@contextmanager
+def memory_explained(device):
+    """Turn torch's out-of-memory errors into one that says what to change."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryError(
+            f"out of memory on device {str(device)!r}. Use a smaller batch_size, narrower layers, or "
+            "fewer parallel fits (n_jobs), which share the device."
+        ) from error
+
+
+# ---------------------------------------------------------------- rows and batches
+
+
+class Batch(tuple):
+    """(X, y), as skorch's callbacks expect a batch, with the weight of its rows beside it."""
+
+    def __new__(cls, X, y, weight=None):
+        """Make the pair and hang the weight on it."""
+        batch = super().__new__(cls, (X, y))
+        batch.weight = weight
+        return batch
+
+
+class SparseInputs:
+    """CSR rows on the host that become dense, encoded tensors only as they are indexed."""
+
+    def __init__(self, X, encoder, device, dtype):
+        self.X, self.encoder, self.device, self.dtype = X, encoder, device, dtype
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    def __getitem__(self, index):
+        rows = self.X[index.cpu().numpy() if torch.is_tensor(index) else index]
+        return self.encoder(torch.from_numpy(rows.toarray())).to(self.device, self.dtype)
+
+
+def encode(X, encoder, device, dtype, rows=None):
+    """Encode raw rows in float64, chunk by chunk, into one tensor on the device.
+
+    Parameters
+    ----------
+    X : ndarray or scipy CSR of shape (n_rows, n_features)
+        A sparse one stays sparse.
+    encoder : nn.Module
+    device, dtype : torch.device, torch.dtype
+        Of the result.
+    rows : ndarray of int, default=None
+        Which rows, in this order; all by default.
+
+    Returns
+    -------
+    inputs : Tensor or SparseInputs
+    """
+    if sparse.issparse(X):
+        return SparseInputs(X if rows is None else X[rows], encoder, device, dtype)
+    n = len(X) if rows is None else len(rows)
+    inputs = None
+    for s in chunk_slices(n, X.shape[1]):
+        chunk = X[s] if rows is None else X[rows[s]]
+        encoded = encoder(as_tensor(chunk))
+        if inputs is None:
+            inputs = torch.empty((n, *encoded.shape[1:]), dtype=dtype, device=device)
+        inputs[s] = encoded.to(dtype)
+    return inputs
+
+
+def as_tensor(array):
+    """View a numpy array as a tensor; read-only and unsigned ones as a float64 copy."""
+    if array.dtype.kind != "f" or not array.flags.writeable or min(array.strides, default=0) < 0:
+        array = np.array(array, dtype=np.float64)
+    return torch.from_numpy(array)
+
+
+class Rows(Dataset):
+    """Encoded rows with targets and weights beside them, indexed by slices and index tensors.
+
+    Parameters
+    ----------
+    inputs : Tensor or SparseInputs
+    y, weight : Tensor, default=None
+    """
+
+    def __init__(self, inputs, y=None, weight=None):
+        self.inputs, self.y, self.weight = inputs, y, weight
+
+    @property
+    def X(self):
+        """The rows without their targets; what skorch predicts from when it does not cache."""
+        return Rows(self.inputs)
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, index):
+        pick = lambda values: None if values is None else values[index]
+        return Batch(self.inputs[index], pick(self.y), pick(self.weight))
+
+
+class Minibatches:
+    """Cut rows into batches: in order, or shuffled anew at each pass.
+
+    Parameters
+    ----------
+    rows : Rows
+    batch_size : int
+    generator : torch.Generator, default=None
+        On the CPU, so that the order is the same on every device. None keeps the order.
+    """
+
+    def __init__(self, rows, batch_size, generator=None):
+        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+
+    def __len__(self):
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def __iter__(self):
+        n, size = len(self.rows), self.batch_size
+        if self.generator is None or size >= n:  # the order within a full batch is nothing
+            return (self.rows[i : i + size] for i in range(0, n, size))
+        order = torch.randperm(n, generator=self.generator)
+        if torch.is_tensor(self.rows.inputs):
+            order = order.to(self.rows.inputs.device)
+        return (self.rows[order[i : i + size]] for i in range(0, n, size))
+
+
+# ---------------------------------------------------------------- optimizer and callbacks
+
+#: Name -> class of torch's optimizers that can train any parameter of a network.
+OPTIMIZERS = {
+    name.lower(): cls
+    for name, cls in vars(torch.optim).items()
+    if inspect.isclass(cls) and name not in ("Optimizer", "SparseAdam", "Muon")
+}
+
+
+def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
+    """Build a torch optimizer; weight decay acts on weights, not on biases.
+
+    Parameters
+    ----------
+    optimizer : str or type
+        A key of `OPTIMIZERS` or a class.
+    parameters : iterable of nn.Parameter
+        Vectors and scalars among them (biases, gains) are not decayed.
+    lr, weight_decay : float
+    optimizer_params : dict or None
+        Further arguments of the class.
+
+    Returns
+    -------
+    optimizer : torch.optim.Optimizer
+
+    Raises
+    ------
+    ValueError
+        If the optimizer has no weight decay, or refuses an argument.
+    """
+    cls = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    accepted = inspect.signature(cls).parameters
+    parameters = [p for p in parameters if p.requires_grad]
+    extra = dict(optimizer_params or {})
+    if weight_decay and "weight_decay" not in accepted:
+        raise ValueError(
+            f"optimizer {cls.__name__} has no weight_decay; got {weight_decay}. Use 0 or 'adamw'."
+        )
+    if "fused" in accepted and "foreach" not in extra and _can_fuse(parameters):
+        extra.setdefault("fused", True)
+    groups = parameters
+    if "weight_decay" in accepted:  # torch's default differs between classes: always say it
+        decayed = [p for p in parameters if p.ndim > 1]
+        kept = [p for p in parameters if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
+    try:
+        return cls(groups, lr=lr, **extra)
+    except TypeError as error:
+        raise ValueError(
+            f"optimizer {cls.__name__} refuses optimizer_params={optimizer_params!r}: {error}."
+        ) from error
+
+
+def _can_fuse(parameters):
+    # One kernel for all parameters: fewer launches, which is what small nets wait for.
+    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+
+
+def carry_over(optimizer, state):
+    """Load the moments of an earlier optimizer; rates and decays stay the new one's."""
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, new in zip(optimizer.param_groups, settings, strict=True):
+        group.pop("initial_lr", None)  # a finished schedule's
+        group.update(new)
+
+
+class CosineDecay(Callback):
+    """Lower each group's learning rate along half a cosine, once an epoch, towards 0."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def on_train_begin(self, net, **kwargs):
+        """Start from the optimizer's present rates."""
+        self.schedule_ = torch.optim.lr_scheduler.CosineAnnealingLR(net.optimizer_, self.n_epochs)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Go down one step."""
+        self.schedule_.step()
+
+
+class EpochProgressBar(ProgressBar):
+    """skorch's progress bar with the number of batches that our loop makes."""
+
+    def _get_batches_per_epoch_phase(self, net, dataset, training):
+        return 0 if dataset is None else len(net.get_iterator(dataset, training))
+
+
+class BestEpoch(Callback):
+    """Keep the weights of the epoch of least validation loss; stop when none comes any more.
+
+    Parameters
+    ----------
+    tol : float
+        An epoch counts as progress when it is better by more than this.
+    patience : int
+        Epochs without progress that end training.
+    """
+
+    def __init__(self, tol, patience):
+        self.tol, self.patience = tol, patience
+
+    def on_train_begin(self, net, **kwargs):
+        """Forget what earlier calls saw."""
+        self.best_loss_ = self.target_ = math.inf
+        self.best_epoch_ = self.weights_ = None
+        self.waited_ = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        """Look at the epoch's validation loss."""
+        loss = net.history[-1, "valid_loss"]
+        if loss < self.best_loss_:
+            self.best_loss_, self.best_epoch_ = loss, len(net.history)
+            network = net.module_.network
+            self.weights_ = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.waited_ = 0 if loss < self.target_ - self.tol else self.waited_ + 1
+        self.target_ = min(self.target_, loss) if self.waited_ == 0 else self.target_
+        net.stop_ = net.stop_ or self.waited_ >= self.patience
+
+    def restore(self, net):
+        """Put the best weights back; return whether there were any."""
+        if self.weights_ is not None:
+            net.module_.network.load_state_dict(self.weights_)
+            self.weights_ = None
+        return self.best_epoch_ is not None
+
+
+class StopTraining(Exception):
+    """Ends training normally, at once."""
+
+
+class NonFiniteLoss(Exception):
+    """The loss of an epoch is not a number; carries the epoch, counted from 1."""
+
+    def __init__(self, epoch, phase):
+        super().__init__(epoch, phase)
+        self.epoch, self.phase = epoch, phase
+
+
+BATCH_HOOKS = ("on_batch_begin", "on_batch_end")
+
+
+def _overrides(callback, hook):
+    return getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook)
+
+
+# ---------------------------------------------------------------- the net
+
+
+class _FastLoop:
+    """What both nets change in skorch: where the rows live, and what happens to a batch.
+
+    The loop keeps skorch's hooks. The row of an epoch holds one batch entry a phase and is
+    written with one host synchronisation; a callback that overrides a batch hook turns on
+    per-batch entries and a synchronisation a batch. Rows that reach `infer` are encoded.
+    """
+
+    def __init__(self, *args, precision="auto", shuffle=None, **kwargs):
+        super().__init__(*args, train_split=None, **kwargs)
+        self.precision = precision
+        self.shuffle = shuffle
+
+    # what skorch asks for
+
+    def get_default_callbacks(self):
+        """Time each epoch; print a table from verbose=2."""
+        callbacks = [("epoch_timer", EpochTimer())]
+        return callbacks + ([("print_log", PrintLog())] if self.verbose > 1 else [])
+
+    def initialize_optimizer(self):
+        """Build the optimizer of the estimator's parameters."""
+        self.optimizer_ = self.optimizer(self.module_.network.parameters())
+        return self
+
+    def check_data(self, X, y=None):
+        """Do nothing: the estimator has checked the data."""
+
+    def get_dataset(self, X, y=None):
+        """Encode raw rows unless they are encoded already."""
+        if isinstance(X, Rows):
+            return X
+        X = X if sparse.issparse(X) else np.asarray(X)
+        return Rows(
+            encode(X, self.module_.encoder, self.device, next(self.module_.network.parameters()).dtype), y
+        )
+
+    def get_iterator(self, dataset, training=False):
+        """Return shuffled minibatches for training, large ones in order otherwise."""
+        if training:
+            return Minibatches(dataset, self.batch_size, self.shuffle)
+        return Minibatches(dataset, max(self.batch_size, FORWARD_ELEMENTS // self.width_))
+
+    def infer(self, x, **fit_params):
+        """Compute the outputs of encoded rows."""
+        if self.precision == "bf16":
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+                return self.module_.network(x).float()
+        return self.module_.network(x)
+
+    def get_loss(self, y_pred, y_true, *args, weight=None, **kwargs):
+        """Average the loss of a batch."""
+        return self.criterion_(y_pred, y_true, weight)
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call a hook of the net and of each callback; a KeyboardInterrupt of theirs ends training."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as stop:  # how skorch's EarlyStopping stops
+                raise StopTraining from stop
+
+    # prediction and state
+
+    @property
+    def width_(self):
+        """Width of the widest layer, inputs included."""
+        return max((max(p.shape) for p in self.module_.network.parameters()), default=1)
+
+    @torch.inference_mode()
+    def forward_rows(self, X):
+        """Compute the outputs of raw rows, as many at a time as fit in bounded memory.
+
+        Parameters
+        ----------
+        X : ndarray or scipy CSR of shape (n_rows, n_features)
+
+        Returns
+        -------
+        outputs : Tensor of shape (n_rows, n_outputs), on the CPU
+        """
+        network, dtype = self._network_for(X.dtype)
+        device = torch.device(self.device)
+        half = torch.autocast(
+            device.type, torch.bfloat16, enabled=self.precision == "bf16" and device.type != "cpu"
+        )
+        outputs = []
+        for s in chunk_slices(X.shape[0], self.width_, FORWARD_ELEMENTS):
+            inputs = encode(X[s], self.module_.encoder, device, dtype)[:]
+            with half:
+                outputs.append(network(inputs).to(dtype).cpu())
+        return torch.cat(outputs)
+
+    def _network_for(self, dtype):
+        """Return the network, or on a CPU its float64 copy for rows that are not float32.
+
+        scikit-learn expects a row's prediction not to depend on the rows beside it beyond 1e-7,
+        which float32 products do not keep.
+        """
+        network = self.module_.network
+        weights = list(network.parameters())
+        if (
+            weights[0].dtype == torch.float64
+            or dtype == np.float32
+            or torch.device(self.device).type != "cpu"
+        ):
+            return network, weights[0].dtype
+        versions = [(id(w), w._version) for w in weights]
+        if getattr(self, "double_", (None,))[0] != versions:  # one assignment: safe among threads
+            self.double_ = (versions, (copy.deepcopy(network).double(),))
+        return self.double_[1][0], torch.float64
+
+    def packed(self, with_optimizer):
+        """Return what prediction and further training need, as plain numbers and numpy arrays."""
+        return {
+            "encoder": to_numpy_state(dict(self.module_.encoder.state_dict())),
+            "network": to_numpy_state(dict(self.module_.network.state_dict())),
+            "history": [{k: v for k, v in row.items() if k != "batches"} for row in self.history],
+            "optimizer": to_numpy_state(self.optimizer_.state_dict()) if with_optimizer else None,
+        }
+
+    def unpack(self, packed):
+        """Take over what `packed` returned."""
+        self.module_.network.load_state_dict(from_numpy_state(packed["network"]))
+        self.history.extend({**row, "batches": []} for row in packed["history"])
+        if packed["optimizer"] is not None:
+            carry_over(self.optimizer_, from_numpy_state(packed["optimizer"]))
+        return self
+
+    # the loop
+
+    def continue_from(self, earlier):
+        """Take over the history of an earlier net and, of the same kind, its optimizer's moments."""
+        self.history.extend(earlier.history)
+        if type(earlier.optimizer_) is type(self.optimizer_):
+            carry_over(self.optimizer_, earlier.optimizer_.state_dict())
+
+    def train(self, rows, valid=None, n_epochs=1):
+        """Run epochs over encoded rows.
+
+        Parameters
+        ----------
+        rows, valid : Rows
+        n_epochs : int
+
+        Raises
+        ------
+        NonFiniteLoss
+            At the end of the epoch in which a loss stops being a number.
+        """
+        callbacks = [callback for _, callback in self.callbacks_]
+        self.wants_batches_ = any(_overrides(c, h) for c in callbacks for h in BATCH_HOOKS)
+        self.wants_gradients_ = any(_overrides(c, "on_grad_computed") for c in callbacks)
+        closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
+        self.needs_closure_ = closure is not None and closure.default is inspect.Parameter.empty
+        self.stop_ = False
+        try:
+            self.notify("on_train_begin", X=rows, y=rows.y)
+            self.fit_loop(rows, valid, n_epochs)
+        except StopTraining:
+            pass
+        finally:
+            self._drop_unfinished_epoch()
+            self.module_.eval()
+        self.notify("on_train_end", X=rows, y=rows.y)
+
+    def fit_loop(self, rows, valid=None, epochs=1, **fit_params):
+        """Loop over epochs until they are done or a callback sets `stop_`."""
+        batches = self.get_iterator(rows, training=True)
+        valid_batches = None if valid is None else self.get_iterator(valid)
+        for _ in range(epochs):
+            self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
+            self.run_single_epoch(batches, True, "train", self.train_step)
+            self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
+            self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
+            if self.stop_:
+                break
+
+    def _drop_unfinished_epoch(self):
+        if self.history and "train_loss" not in self.history[-1]:
+            del self.history[-1]
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Open the epoch's row."""
+        super().on_epoch_begin(net, dataset_train, dataset_valid, **kwargs)
+        self.sums_ = {}
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run one phase of an epoch, leaving the sums of its loss on the device."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        total = torch.zeros((), dtype=_sum_dtype(self.device), device=self.device)
+        n_labels = 0
+        if not self.wants_batches_:
+            self.history.new_batch()
+            self.history.record_batch(prefix + "_batch_size", len(iterator.rows))
+        for batch in iterator:
+            if self.wants_batches_:
+                self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            labels = self.criterion_.n_labels(batch[1])
+            total += step["loss"] * labels
+            n_labels += labels
+            if self.wants_batches_:
+                self.history.record_batch(prefix + "_loss", step["loss"].item())
+                self.history.record_batch(prefix + "_batch_size", len(batch[1]))
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.sums_[prefix] = (total, n_labels)
+        self.history.record(prefix + "_batch_count", len(iterator))
+
+    def train_step(self, batch, **fit_params):
+        """Take one optimization step."""
+        if not self.needs_closure_:
+            step = self._gradient(batch)
+            self.optimizer_.step()
+            return step
+        steps = []
+
+        def closure():
+            steps.append(self._gradient(batch))
+            return steps[-1]["loss"]
+
+        self.optimizer_.step(closure)
+        return steps[0]
+
+    def _gradient(self, batch):
+        self.optimizer_.zero_grad()
+        X, y = batch
+        y_pred = self.infer(X)
+        loss = self.get_loss(y_pred, y, weight=batch.weight)
+        loss.backward()
+        if self.wants_gradients_:
+            parameters = list(self.get_all_learnable_params())
+            self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+        return {"loss": loss.detach(), "y_pred": y_pred.detach()}
+
+    def validation_step(self, batch, **fit_params):
+        """Compute the outputs and the loss of a batch without a gradient."""
+        with torch.no_grad():
+            y_pred = self.infer(batch[0])
+            return {"loss": self.get_loss(y_pred, batch[1], weight=batch.weight), "y_pred": y_pred}
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Write the losses of the epoch into its row: the one look at the device."""
+        values = torch.stack(
+            [
+                torch.as_tensor(value, dtype=total.dtype, device=total.device)
+                for total, n_labels in self.sums_.values()
+                for value in (total, n_labels)
+            ]
+        ).tolist()
+        for i, prefix in enumerate(self.sums_):
+            loss = values[2 * i] / max(values[2 * i + 1], 1)
+            if not math.isfinite(loss):
+                raise NonFiniteLoss(len(self.history), prefix)
+            key = prefix + "_loss"
+            earlier = [row[key] for row in self.history[:-1]]
+            if not self.wants_batches_:
+                self.history[-1]["batches"][i][key] = loss
+            self.history.record(key, loss)
+            self.history.record(key + "_best", loss < min(earlier, default=math.inf))
+
+
+def _sum_dtype(device):
+    # An epoch's sum of float32 losses would round; mps has no float64.
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
+def softmax(outputs):
+    """Turn logits into the probabilities of classes; a named function, so that nets pickle."""
+    return torch.softmax(outputs, dim=-1)
+
+
+def squeeze(outputs):
+    """Turn one column into none, the shape of a 1-D target."""
+    return outputs[:, 0]
+
+
+class ClassifierNet(_FastLoop, NeuralNetClassifier):
+    """The skorch net inside a classifier; labels are 0..n_classes-1, or tasks of 0, 1 and NaN."""
+
+    def predict(self, X):
+        """Return class indices, or 0 and 1 for each task."""
+        proba = self.predict_proba(X)
+        return (proba > 0.5).astype(int) if self.classes_.dtype == object else proba.argmax(axis=1)
+
+
+class RegressorNet(_FastLoop, NeuralNetRegressor):
+    """The skorch net inside a regressor; targets are standardised if the estimator does so."""
+
+
+# ---------------------------------------------------------------- state
+
+
+def to_numpy_state(state):
+    """Turn the tensors in nested dicts and lists into numpy arrays."""
+    if torch.is_tensor(state):
+        state = state.detach().cpu()
+        return (state.float() if state.dtype == torch.bfloat16 else state).numpy().copy()
+    if isinstance(state, dict):
+        return {key: to_numpy_state(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(to_numpy_state, state))
+    return state
+
+
+def from_numpy_state(state):
+    """Turn the arrays in nested dicts and lists into CPU tensors."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.copy())
+    if isinstance(state, dict):
+        return {key: from_numpy_state(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(from_numpy_state, state))
+    return state
+
+
+class Generators:
+    """The random sources of a fit, all from one seed, none of them global.
+
+    Parameters
+    ----------
+    seed : int
+    device : torch.device
+        Where dropout masks are drawn.
+    """
+
+    def __init__(self, seed, device):
+        self.split, self.init, shuffle, dropout, self.builtin = (
+            int(s) for s in np.random.SeedSequence(seed).generate_state(5)
+        )
+        self.device = device
+        self.shuffle = torch.Generator().manual_seed(shuffle)
+        self.dropout = torch.Generator(device=device).manual_seed(dropout)
+        self.builtin_states = None
+
+    @contextmanager
+    def as_global(self):
+        """Let torch's global generators stand for ours while the block runs.
+
+        For modules that can draw from nothing else. Not thread-safe: the global generators
+        belong to the process.
+        """
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            if self.builtin_states is None:
+                torch.default_generator.manual_seed(self.builtin)
+                if cuda:
+                    with torch.cuda.device(self.device):
+                        torch.cuda.manual_seed(self.builtin)
+            else:
+                _set_states(self.builtin_states, cuda)
+            try:
+                yield
+            finally:
+                self.builtin_states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
+
+    def state(self):
+        """Return seeds and states as plain numbers and arrays."""
+        streams = [self.shuffle.get_state(), self.dropout.get_state()]
+        return to_numpy_state(
+            {
+                "seeds": (self.split, self.init, self.builtin),
+                "device": self.device.type,
+                "streams": streams,
+                "builtin": self.builtin_states,
+            }
+        )
+
+    @classmethod
+    def from_state(cls, state, device):
+        """Rebuild on a device; streams of another kind of device start anew from their seed."""
+        generators = cls(0, device)
+        generators.split, generators.init, generators.builtin = state["seeds"]
+        shuffle, dropout = from_numpy_state(state["streams"])
+        generators.shuffle.set_state(shuffle)
+        if state["device"] == device.type:
+            generators.dropout.set_state(dropout)
+            generators.builtin_states = from_numpy_state(state["builtin"])
+        else:
+            generators.dropout.manual_seed(generators.init)
+        return generators
+
+
+def _set_states(states, cuda):
+    torch.set_rng_state(states[0])
+    for device, state in zip(cuda, states[1:], strict=True):
+        torch.cuda.set_rng_state(state, device)

@@ -1,0 +1,263 @@
+"""Checks of what users hand in: arrays in, clean arrays out, or an error with a way out."""
+
+import numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, check_consistent_length, validate_data
+
+from .metrics import is_missing
+
+
+class Table(NamedTuple):
+    """Validated rows: X (ndarray or CSR), the encoded target, and weights or None."""
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+
+    def split(self, *parts):
+        """Pick rows: one table for each array of indices."""
+        return [Table(self.X[i], self.y[i], None if self.weight is None else self.weight[i]) for i in parts]
+
+
+def check_inputs(estimator, X, reset):
+    """Validate X: a real, finite, 2-D array or CSR matrix; numbers keep their dtype.
+
+    Returns
+    -------
+    X : ndarray or scipy CSR of shape (n_rows, n_features)
+
+    Raises
+    ------
+    ValueError
+        If columns are not numbers, values are NaN or infinite, or shape or names differ from fit.
+    """
+    if hasattr(X, "detach"):  # a torch tensor, perhaps one that asks for a gradient
+        X = X.detach()
+    try:
+        X = validate_data(
+            estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
+        )
+    except (ValueError, TypeError) as error:
+        raise type(error)(str(error) + _way_out(str(error))) from error
+    if X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8):  # float16 and long double
+        X = X.astype(np.float64)
+    return X
+
+
+def _way_out(message):
+    if "could not convert string" in message or "dtype='numeric'" in message:
+        return " Encode categorical columns first, with OneHotEncoder inside a ColumnTransformer."
+    if "contains NaN" in message:
+        return "\nFor SNNs, fill missing values with SimpleImputer(add_indicator=True)."
+    return ""
+
+
+def check_weights(sample_weight, n_rows, name="sample_weight"):
+    """Validate row weights.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_rows,), float64, or None
+
+    Raises
+    ------
+    ValueError
+        If they are not one a row, negative, not finite, or all zero.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, numbers.Number):
+        return np.full(n_rows, check_weights([sample_weight], 1)[0])
+    weight = check_array(sample_weight, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name=name)
+    if weight.ndim != 1:
+        raise ValueError(
+            f"{name} must be 1D array-like of shape (n_rows,): one weight a row; got shape {weight.shape}. "
+            "To weigh labels of tasks apart, use class_weight or mark those to leave out as missing."
+        )
+    if len(weight) != n_rows:
+        raise ValueError(f"{name}.shape == {weight.shape}, expected {(n_rows,)}: one weight a row.")
+    if weight.min(initial=0) < 0:
+        raise ValueError(f"{name} must not be negative; got {weight.min()}. Drop rows with weight 0 instead.")
+    if not weight.any():
+        raise ValueError(f"{name} must not be all zero: no row would count.")
+    return weight
+
+
+def _require(y, estimator):
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
+        )
+    if sparse.issparse(y):
+        return y.toarray()
+    return y.detach().cpu().numpy() if hasattr(y, "detach") else y
+
+
+def _n_columns(y):
+    """Count the columns of a 2-D y; 0 for a 1-D one."""
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    return shape[1] if len(shape) == 2 else 0
+
+
+def check_task_labels(y, missing_label):
+    """Validate a 2-D y of 0, 1 and missing labels.
+
+    Returns
+    -------
+    y : ndarray of shape (n_rows, n_tasks), float64
+        0, 1, and NaN where a label is missing.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else.
+    """
+    try:
+        y = check_array(y, dtype=np.float64, ensure_all_finite=False, input_name="y")
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"a 2-D y must hold the labels 0, 1 and missing_label={missing_label!r}, one column a task: {error}"
+        ) from error
+    missing = is_missing(y, missing_label)
+    strange = np.setdiff1d(y[~missing], (0, 1))
+    if len(strange):
+        hint = "NaN marks a missing label only with missing_label=nan. " if np.isnan(strange).any() else ""
+        hint = "Set missing_label=-1 if -1 marks a missing label. " if strange[0] == -1 else hint
+        raise ValueError(
+            f"Unknown label type: a 2-D y must hold the labels 0, 1 and missing_label={missing_label!r}, one "
+            f"column a task; got {strange[0]:g}. {hint}cross_val_predict re-encodes the columns of a 2-D y "
+            "(method='predict_proba' and 'decision_function'): loop over the folds instead."
+        )
+    return np.where(missing, np.nan, y)
+
+
+def check_labels(y, missing_label, estimator, warn=True):
+    """Validate the target of a classifier.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,), (n_rows, 1) or (n_rows, n_tasks)
+    missing_label : float
+    estimator : object
+        Named in errors.
+    warn : bool, default=True
+        Warn when (n_rows, 1) is ravelled.
+
+    Returns
+    -------
+    y : ndarray
+        1-D labels of any type; or float64 (n_rows, n_tasks) of 0, 1 and NaN. One column is
+        ravelled unless labels are missing in it.
+
+    Raises
+    ------
+    ValueError
+        If the labels are continuous, mixed, not finite, or missing in a 1-D y.
+    """
+    y = _require(y, estimator)
+    n_columns = _n_columns(y)
+    if n_columns > 1 or (n_columns == 1 and _missing_labels(np.asarray(y).ravel(), missing_label).any()):
+        return check_task_labels(y, missing_label)
+    y = column_or_1d(np.asarray(y), warn=warn)
+    if _missing_labels(y, missing_label).any():
+        raise ValueError(
+            "Input y contains NaN or missing_label in a 1-D target. Drop these rows, or give one column a "
+            "task (a 2-D y) to train on those that have labels."
+        )
+    if y.dtype == object:
+        y = _concrete_labels(y)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    return y
+
+
+def _missing_labels(y, missing_label):
+    """Mark None, NaN, pandas.NA and missing_label in labels of any dtype."""
+    if y.dtype.kind in "biu":
+        return y == missing_label
+    if y.dtype.kind == "f":
+        return np.isnan(y) | (y == missing_label)
+    if y.dtype.kind != "O":
+        return np.zeros(len(y), bool)
+    return np.array([_is_missing_object(value, missing_label) for value in y], bool)
+
+
+def _is_missing_object(value, missing_label):
+    # pandas.NA answers neither true nor false to ==.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, numbers.Number) and (value != value or value == missing_label)
+
+
+def _concrete_labels(y):
+    """Give an object array of booleans or numbers their own dtype; strings stay objects."""
+    strings = [isinstance(value, str) for value in y]
+    if all(strings):
+        return y
+    if any(strings):
+        raise ValueError(
+            "Unknown label type: y mixes strings and other objects; make them all strings, or all numbers."
+        )
+    concrete = np.array(y.tolist())
+    if concrete.dtype.kind not in "biuf":
+        raise ValueError(f"Unknown label type: y holds objects of type {type(y[0]).__name__!r}.")
+    return concrete
+
+
+def check_targets(y, missing_label, estimator):
+    """Validate the target of a regressor.
+
+    Returns
+    -------
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs), float64
+        NaN where a value of a 2-D target is missing.
+
+    Raises
+    ------
+    ValueError
+        If it is not real and finite, or missing in a 1-D target.
+    """
+    y = _require(y, estimator)
+    y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+    missing = is_missing(y, missing_label)
+    if y.ndim == 1 and missing.any():
+        raise ValueError(
+            "Input y contains NaN or missing_label in a 1-D target. Drop these rows, or give one column an "
+            "output (a 2-D y) to train on those that have values."
+        )
+    assert_all_finite(y[~missing], input_name="y")
+    return np.where(missing, np.nan, y)
+
+
+def check_same_length(X, y, sample_weight=None):
+    """Raise scikit-learn's error where the numbers of rows differ."""
+    check_consistent_length(X, y, *([] if sample_weight is None else [sample_weight]))
+
+
+def encode_labels(y, classes, name="y"):
+    """Turn labels into their positions in `classes`.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_rows,), int64
+
+    Raises
+    ------
+    ValueError
+        If a label is not among the classes.
+    """
+    # Strings never equal numbers; comparing them would warn or cast.
+    comparable = (y.dtype.kind in "OUS") == (classes.dtype.kind in "OUS")
+    known = np.isin(y, classes) if comparable else np.zeros(len(y), bool)
+    if not known.all():
+        raise ValueError(
+            f"{name} holds the label {y[~known][0]!r}, which is not among the classes {classes.tolist()} seen "
+            "before. Drop these rows, or fit again with all classes."
+        )
+    return np.searchsorted(classes, y).astype(np.int64)

@@ -1,0 +1,279 @@
+"""Losses on logits that skip missing labels and weigh rows.
+
+All of them compute ``sum(weight * loss) / labels present``, 0 where none is present. A missing
+label is NaN. Weights have mean 1 over the training rows, so the loss keeps its scale.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = [
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Huber",
+    "MaskedLoss",
+    "Quantile",
+    "SquaredError",
+]
+
+# 95 % efficient at the normal distribution (Huber 1964), in units of the standardised target.
+HUBER_THRESHOLD = 1.345
+
+
+class MaskedLoss(nn.Module):
+    """Base of the losses: masks, weighs and averages what `pointwise` returns.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN. False saves the look.
+
+    Notes
+    -----
+    Shape: output (n, n_outputs), y (n,) or (n, n_outputs), weight (n,) for a 1-D y and
+    (n, 1) or (n, n_outputs) for a 2-D one, to a scalar.
+
+    Examples
+    --------
+    >>> output, y = torch.tensor([[1.0, 9.0], [3.0, 5.0]]), torch.tensor([[0.0, torch.nan], [3.0, 7.0]])
+    >>> SquaredError(masked=True)(output, y)  # (1 + 0 + 4) / 3 / 2
+    tensor(0.8333)
+    """
+
+    def __init__(self, masked=False):
+        super().__init__()
+        self.masked = masked
+
+    def pointwise(self, output, y):
+        """Return the loss of each label, in the shape of y."""
+        raise NotImplementedError
+
+    def n_labels(self, y):
+        """Count the labels present: an int, or a scalar tensor where y is masked."""
+        return (~y.isnan()).sum() if self.masked else y.numel()
+
+    def forward(self, output, y, weight=None):
+        """Average the loss over the labels present."""
+        if not self.masked:
+            loss = self.pointwise(output, y)
+            return loss.mean() if weight is None else (loss * weight).mean()
+        missing = y.isnan()
+        loss = self.pointwise(output, y.nan_to_num()).masked_fill(missing, 0)
+        loss = loss if weight is None else loss * weight
+        return loss.sum() / (~missing).sum().clamp(min=1)
+
+    @torch.no_grad()
+    def best_constant(self, y, weight=None, n_outputs=None):
+        """Find the outputs, the same for every row, of least loss.
+
+        Parameters
+        ----------
+        y : Tensor of shape (n,) or (n, n_outputs)
+            Every column has a label.
+        weight : Tensor, default=None
+        n_outputs : int, default=None
+            Needed where y does not show it: the number of classes.
+
+        Returns
+        -------
+        constant : Tensor of shape (n_outputs,)
+
+        Notes
+        -----
+        By bisection on the slope, which a convex loss lets only rise.
+        """
+        low, high = (self._columns(y.nan_to_num(nan=sign * torch.inf)) for sign in (1, -1))
+        low, high = low.amin(0), high.amax(0)
+        for _ in range(50):
+            middle = (low + high) / 2
+            with torch.enable_grad():
+                constant = middle.clone().requires_grad_()
+                loss = self(constant.expand(len(y), -1), y, weight)
+            falls = torch.autograd.grad(loss, constant)[0] < 0
+            low, high = torch.where(falls, middle, low), torch.where(falls, high, middle)
+        return (low + high) / 2
+
+    def constant_loss(self, y, weight=None, n_outputs=None):
+        """Return the loss of the best constant prediction, a float."""
+        constant = self.best_constant(y, weight, n_outputs)
+        return self(constant.expand(len(y), -1), y, weight).item()
+
+    @staticmethod
+    def _columns(y):
+        return y if y.ndim == 2 else y[:, None]
+
+    def _weighted_mean(self, y, weight):
+        """Average each column over the labels present."""
+        y = self._columns(y)
+        weight = (torch.ones_like(y) if weight is None else self._columns(weight)) * ~y.isnan()
+        return (weight * y.nan_to_num()).sum(0) / weight.sum(0).clamp(min=torch.finfo(y.dtype).tiny)
+
+
+class _SmoothedLoss(MaskedLoss):
+    """A classification loss.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over the classes, in training mode only.
+    """
+
+    def __init__(self, masked=False, label_smoothing=0.0):
+        super().__init__(masked)
+        self.label_smoothing = label_smoothing
+
+    @property
+    def _smoothing(self):
+        return self.label_smoothing if self.training else 0.0
+
+
+class CrossEntropy(_SmoothedLoss):
+    """Softmax cross-entropy of one label of n_outputs classes; y (n,) of int64.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Must be False: a 1-D y has no missing labels.
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over the classes, in training mode only.
+
+    Examples
+    --------
+    >>> CrossEntropy()(torch.zeros(2, 4), torch.tensor([0, 3]))  # log 4
+    tensor(1.3863)
+    """
+
+    def pointwise(self, output, y):
+        """Return the cross-entropy of each row, (n,)."""
+        return F.cross_entropy(output, y, reduction="none", label_smoothing=self._smoothing)
+
+    def best_constant(self, y, weight=None, n_outputs=None):
+        """Return the logarithms of the smoothed, weighted class frequencies, (n_classes,)."""
+        counts = torch.bincount(y, weight, minlength=n_outputs or 0).to(torch.get_default_dtype())
+        p = counts / counts.sum()
+        p = p * (1 - self._smoothing) + self._smoothing / len(p)
+        return p.clamp(min=torch.finfo(p.dtype).tiny).log()
+
+
+class BinaryCrossEntropy(_SmoothedLoss):
+    """Sigmoid cross-entropy of n_outputs yes-or-no tasks; y (n, n_outputs) of 0, 1 and NaN.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over 0 and 1, in training mode only.
+
+    Examples
+    --------
+    >>> BinaryCrossEntropy(masked=True)(torch.zeros(1, 2), torch.tensor([[1.0, torch.nan]]))  # log 2
+    tensor(0.6931)
+    """
+
+    def pointwise(self, output, y):
+        """Return the cross-entropy of each label, (n, n_outputs)."""
+        return F.binary_cross_entropy_with_logits(output, self._smooth(y), reduction="none")
+
+    def best_constant(self, y, weight=None, n_outputs=None):
+        """Return the log-odds of the smoothed, weighted frequencies of 1, (n_outputs,)."""
+        return self._weighted_mean(self._smooth(y), weight).logit(eps=1e-7)
+
+    def _smooth(self, y):
+        return y * (1 - self._smoothing) + self._smoothing / 2
+
+
+class _RegressionLoss(MaskedLoss):
+    def residual(self, output, y):
+        return y - output.view_as(y)
+
+
+class SquaredError(_RegressionLoss):
+    """Half the squared error, so that the slope is the residual, as in scikit-learn.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+
+    Examples
+    --------
+    >>> SquaredError()(torch.tensor([[1.0]]), torch.tensor([3.0]))
+    tensor(2.)
+    """
+
+    def pointwise(self, output, y):
+        """Return half the squared error of each label."""
+        return self.residual(output, y).square() / 2
+
+    def best_constant(self, y, weight=None, n_outputs=None):
+        """Return the weighted mean of each column, (n_outputs,)."""
+        return self._weighted_mean(y, weight)
+
+
+class AbsoluteError(_RegressionLoss):
+    """The absolute error; its best constant is the median.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+
+    Examples
+    --------
+    >>> AbsoluteError()(torch.tensor([[1.0]]), torch.tensor([3.0]))
+    tensor(2.)
+    """
+
+    def pointwise(self, output, y):
+        """Return the absolute error of each label."""
+        return self.residual(output, y).abs()
+
+
+class Huber(_RegressionLoss):
+    """Half the squared error up to a threshold of 1.345, linear beyond.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+
+    Examples
+    --------
+    >>> Huber()(torch.tensor([[0.0]]), torch.tensor([1.0]))
+    tensor(0.5000)
+    """
+
+    def pointwise(self, output, y):
+        """Return Huber's loss of each label."""
+        return F.huber_loss(output.view_as(y), y, reduction="none", delta=HUBER_THRESHOLD)
+
+
+class Quantile(_RegressionLoss):
+    """The pinball loss, least at a quantile.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+    quantile : float, default=0.5
+        In (0, 1); 0.5 is half the absolute error.
+
+    Examples
+    --------
+    >>> Quantile(quantile=0.9)(torch.tensor([[0.0]]), torch.tensor([1.0]))
+    tensor(0.9000)
+    """
+
+    def __init__(self, masked=False, quantile=0.5):
+        super().__init__(masked)
+        self.quantile = quantile
+
+    def pointwise(self, output, y):
+        """Return the pinball loss of each label."""
+        residual = self.residual(output, y)
+        return torch.maximum(self.quantile * residual, (self.quantile - 1) * residual)

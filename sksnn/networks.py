@@ -1,0 +1,286 @@
+"""Building blocks of self-normalizing networks: sizes, initialisation, alpha dropout, the SNN."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .theory import SATURATION_01, alpha_dropout_affine
+
+__all__ = ["SNN", "AlphaDropout", "EncodedNetwork", "draw_keep", "layer_sizes", "lecun_normal_"]
+
+# Narrowest conic layer. The paper does not say how narrow a cone may get; below four units a
+# layer that saturates blocks everything behind it.
+MIN_CONIC_UNITS = 4
+
+
+def layer_sizes(n_layers, n_units, layer_form, n_outputs):
+    """List the widths of the hidden layers.
+
+    Parameters
+    ----------
+    n_layers : int
+        Number of hidden layers.
+    n_units : int
+        Width of the first.
+    layer_form : {"conic", "rectangular"}
+        "rectangular" keeps the width; "conic" lets it fall geometrically towards the output:
+        layer i of L has ``round(n_units * (n_outputs / n_units) ** (i / L))`` units,
+        i = 0..L-1 (appendix A4 of arXiv:1706.02515), never fewer than ``max(n_outputs, 4)``.
+    n_outputs : int
+        Width of the output layer.
+
+    Returns
+    -------
+    sizes : tuple of int
+
+    Examples
+    --------
+    >>> layer_sizes(3, 64, "rectangular", 2)
+    (64, 64, 64)
+    >>> layer_sizes(3, 64, "conic", 2)
+    (64, 20, 6)
+    >>> layer_sizes(1, 64, "conic", 2)
+    (64,)
+    """
+    if layer_form == "rectangular":
+        return (n_units,) * n_layers
+    floor = max(n_outputs, MIN_CONIC_UNITS)
+    ratio = n_outputs / n_units
+    return tuple(max(floor, round(n_units * ratio ** (i / n_layers))) for i in range(n_layers))
+
+
+def lecun_normal_(weight, generator=None):
+    """Fill a weight with draws from N(0, 1 / fan_in), in place.
+
+    The variance that keeps SELU at its fixed point ("Initialization" in arXiv:1706.02515).
+    PyTorch's own gain for SELU, 3/4, does not.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n_outputs, n_inputs, ...)
+        Of a linear or convolutional layer; fan_in counts the inputs of one unit.
+    generator : torch.Generator, default=None
+        None draws from torch's global generator.
+
+    Returns
+    -------
+    weight : Tensor
+        The same object.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> w = lecun_normal_(torch.empty(1000, 400), generator)
+    >>> bool((w.var() * 400 - 1).abs() < 0.01)
+    True
+    """
+    return nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="linear", generator=generator)
+
+
+def lecun_linear(n_inputs, n_outputs, generator=None):
+    """Make a linear layer with LeCun-normal weights and zero biases."""
+    # nn.Linear(...) itself would draw from the global generator.
+    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
+    lecun_normal_(layer.weight, generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _drop_steps(rate):
+    """Express a rate in steps of 1/65536, the resolution of `draw_keep`, leaving some to keep."""
+    return min(round(rate * 65536), 65535)
+
+
+def draw_keep(shape, rate, generator=None, device=None):
+    """Draw which units alpha dropout keeps.
+
+    Four decisions are cut from each 64-bit draw, so the rate is rounded to 1/65536; that is
+    several times cheaper than one Bernoulli draw a unit.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the mask.
+    rate : float
+        Probability of dropping, in [0, 1).
+    generator : torch.Generator, default=None
+        None draws from torch's global generator.
+    device : torch.device, default=None
+        Where to draw: the generator's device by default.
+
+    Returns
+    -------
+    keep : Tensor of bool
+
+    Examples
+    --------
+    >>> keep = draw_keep((1000, 1000), 0.25, torch.Generator().manual_seed(0))
+    >>> round(keep.double().mean().item(), 2)
+    0.75
+    """
+    if device is None and generator is not None:
+        device = generator.device
+    n = math.prod(shape)
+    bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=device)
+    # The full range: random_() without bounds leaves the top bit 0, and with it a quarter of the
+    # 16-bit lanes non-negative.
+    bits.random_(-(2**63), None, generator=generator)
+    return (bits.view(torch.int16)[:n] >= _drop_steps(rate) - 32768).view(shape)
+
+
+class AlphaDropout(nn.Module):
+    """Set units to SELU's saturation at random and restore mean and variance.
+
+    Parameters
+    ----------
+    rate : float, default=0.05
+        Probability of dropping, in [0, 1); the paper used 0.05 and 0.10. 0 costs nothing.
+    mean, variance : float, default=0.0 and 1.0
+        Moments to keep, those of SELU's fixed point.
+    generator : torch.Generator, default=None
+        Where masks are drawn from; None means torch's global generator.
+
+    Raises
+    ------
+    ValueError
+        If the rate is outside [0, 1) or the variance not positive.
+
+    Notes
+    -----
+    Shape: any, to the same. Unlike ``torch.nn.AlphaDropout`` it draws from a generator of its
+    own, keeps moments other than (0, 1), and takes masks drawn elsewhere.
+
+    Examples
+    --------
+    >>> dropout = AlphaDropout(0.1, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.randn(200_000, generator=torch.Generator().manual_seed(1))
+    >>> y = dropout(x)
+    >>> bool(y.mean().abs() < 0.01), bool((y.var() - 1).abs() < 0.01)
+    (True, True)
+    >>> bool((dropout.eval()(x) == x).all())
+    True
+    """
+
+    def __init__(self, rate=0.05, mean=0.0, variance=1.0, generator=None):
+        super().__init__()
+        alpha_dropout_affine(rate, mean, variance)  # refuses impossible values
+        self.rate, self.mean, self.variance = rate, mean, variance
+        self.generator = generator
+        a, b = alpha_dropout_affine(_drop_steps(rate) / 65536, mean, variance)
+        self.slope, self.intercept = float(a), float(b)
+        self.dropped = self.slope * SATURATION_01 + self.intercept
+
+    def forward(self, x, keep=None):
+        """Drop units of x; `keep` (bool, the shape of x) replaces a fresh draw.
+
+        Does nothing in evaluation mode or at rate 0.
+        """
+        if not self.training or self.rate == 0:
+            return x
+        if keep is None:
+            keep = draw_keep(x.shape, self.rate, self.generator, x.device)
+        return torch.where(keep, x * self.slope + self.intercept, self.dropped)
+
+    def extra_repr(self):
+        return f"rate={self.rate}, mean={self.mean}, variance={self.variance}"
+
+
+class SNN(nn.Module):
+    """A self-normalizing network: linear layers, SELU, alpha dropout, LeCun-normal weights.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Widths of input and output.
+    hidden_layer_sizes : tuple of int, default=(256, 75, 22, 6)
+        Width of each hidden layer; may be empty, which is a linear model.
+    dropout, input_dropout : float, default=0.05 and 0.0
+        Rates of alpha dropout behind each hidden layer and on the inputs.
+    generator : torch.Generator, default=None
+        Where initial weights are drawn from; None means torch's global generator.
+    dropout_generator : torch.Generator, default=None
+        Where masks are drawn from.
+
+    Notes
+    -----
+    Shape: (n, n_inputs) to (n, n_outputs), the logits. Inputs must have mean 0 and variance 1.
+
+    Examples
+    --------
+    >>> net = SNN(10, 2, (64, 64), generator=torch.Generator().manual_seed(0))
+    >>> net(torch.zeros(3, 10)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        n_inputs,
+        n_outputs,
+        hidden_layer_sizes=(256, 75, 22, 6),
+        dropout=0.05,
+        input_dropout=0.0,
+        generator=None,
+        dropout_generator=None,
+    ):
+        super().__init__()
+        widths = (n_inputs, *hidden_layer_sizes, n_outputs)
+        self.layers = nn.ModuleList(
+            lecun_linear(i, o, generator) for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.input_dropout = AlphaDropout(input_dropout, generator=dropout_generator)
+        self.dropout = AlphaDropout(dropout, generator=dropout_generator)
+
+    def forward(self, x, masks=None):
+        """Map inputs to logits.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_inputs)
+        masks : sequence of Tensor of bool, default=None
+            What to keep of the inputs and of each hidden layer, n_layers + 1 masks, in place
+            of fresh draws; None where nothing is dropped.
+
+        Returns
+        -------
+        logits : Tensor of shape (n, n_outputs)
+        """
+        masks = masks or [None] * len(self.layers)
+        x = self.input_dropout(x, masks[0])
+        for layer, keep in zip(self.layers[:-1], masks[1:], strict=True):
+            x = self.dropout(F.selu(layer(x)), keep)
+        return self.layers[-1](x)
+
+
+class EncodedNetwork(nn.Module):
+    """A network behind the encoding of its inputs: what a fitted estimator holds and exports.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps raw rows to what the network sees, in float64.
+    network : nn.Module
+        Any architecture.
+
+    Notes
+    -----
+    Shape: (n, n_features), raw, to (n, n_outputs).
+
+    Examples
+    --------
+    >>> from sksnn.encodings import Standardizer
+    >>> model = EncodedNetwork(Standardizer([5.0], [2.0]), SNN(1, 3, (8,)))
+    >>> model(torch.tensor([[5.0], [7.0]])).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, encoder, network):
+        super().__init__()
+        self.encoder = encoder
+        self.network = network
+
+    def forward(self, X):
+        """Encode raw rows and pass them through the network."""
+        weight = next(self.network.parameters())
+        return self.network(self.encoder(X).to(weight.device, weight.dtype))
