@@ -55,7 +55,8 @@ def device_or_cpu(device):
         return resolve_device(device)
     except ValueError:
         warnings.warn(
-            f"this estimator was fitted with device={device!r}, which is not available here: it is loaded on the CPU.",
+            f"this estimator was fitted with device={device!r}, which is not available here: it is loaded "
+            "on the CPU.",
             UserWarning,
             stacklevel=3,
         )
@@ -201,8 +202,8 @@ class Rows(Dataset):
         return len(self.inputs)
 
     def __getitem__(self, index):
-        pick = lambda values: None if values is None else values[index]
-        return Batch(self.inputs[index], pick(self.y), pick(self.weight))
+        y, weight = (None if values is None else values[index] for values in (self.y, self.weight))
+        return Batch(self.inputs[index], y, weight)
 
 
 class Minibatches:
@@ -265,6 +266,8 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
         If the optimizer has no weight decay, or refuses an argument.
     """
     cls = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    if not issubclass(cls, torch.optim.Optimizer):
+        raise ValueError(f"optimizer must be a name or a subclass of torch.optim.Optimizer; got {cls!r}.")
     accepted = inspect.signature(cls).parameters
     parameters = [p for p in parameters if p.requires_grad]
     extra = dict(optimizer_params or {})
@@ -293,8 +296,10 @@ def _can_fuse(parameters):
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
-def carry_over(optimizer, state):
-    """Load the moments of an earlier optimizer; rates and decays stay the new one's."""
+def carry_over(optimizer, kind, state):
+    """Load the moments of an earlier optimizer of the same kind; rates and decays stay the new one's."""
+    if kind != type(optimizer).__name__:
+        return
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, new in zip(optimizer.param_groups, settings, strict=True):
@@ -335,6 +340,8 @@ class BestEpoch(Callback):
         Epochs without progress that end training.
     """
 
+    best_epoch_ = weights_ = None
+
     def __init__(self, tol, patience):
         self.tol, self.patience = tol, patience
 
@@ -356,11 +363,10 @@ class BestEpoch(Callback):
         net.stop_ = net.stop_ or self.waited_ >= self.patience
 
     def restore(self, net):
-        """Put the best weights back; return whether there were any."""
+        """Put the best weights back, if there are any."""
         if self.weights_ is not None:
             net.module_.network.load_state_dict(self.weights_)
             self.weights_ = None
-        return self.best_epoch_ is not None
 
 
 class StopTraining(Exception):
@@ -504,15 +510,15 @@ class _FastLoop:
             "encoder": to_numpy_state(dict(self.module_.encoder.state_dict())),
             "network": to_numpy_state(dict(self.module_.network.state_dict())),
             "history": [{k: v for k, v in row.items() if k != "batches"} for row in self.history],
-            "optimizer": to_numpy_state(self.optimizer_.state_dict()) if with_optimizer else None,
+            "optimizer": type(self.optimizer_).__name__ if with_optimizer else None,
+            "moments": to_numpy_state(self.optimizer_.state_dict()) if with_optimizer else None,
         }
 
     def unpack(self, packed):
         """Take over what `packed` returned."""
         self.module_.network.load_state_dict(from_numpy_state(packed["network"]))
         self.history.extend({**row, "batches": []} for row in packed["history"])
-        if packed["optimizer"] is not None:
-            carry_over(self.optimizer_, from_numpy_state(packed["optimizer"]))
+        carry_over(self.optimizer_, packed["optimizer"], from_numpy_state(packed["moments"]))
         return self
 
     # the loop
@@ -520,8 +526,7 @@ class _FastLoop:
     def continue_from(self, earlier):
         """Take over the history of an earlier net and, of the same kind, its optimizer's moments."""
         self.history.extend(earlier.history)
-        if type(earlier.optimizer_) is type(self.optimizer_):
-            carry_over(self.optimizer_, earlier.optimizer_.state_dict())
+        carry_over(self.optimizer_, type(earlier.optimizer_).__name__, earlier.optimizer_.state_dict())
 
     def train(self, rows, valid=None, n_epochs=1):
         """Run epochs over encoded rows.

@@ -43,6 +43,8 @@ def check_inputs(estimator, X, reset):
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
         )
     except (ValueError, TypeError) as error:
+        if not _way_out(str(error)):
+            raise
         raise type(error)(str(error) + _way_out(str(error))) from error
     if X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8):  # float16 and long double
         X = X.astype(np.float64)
@@ -121,7 +123,8 @@ def check_task_labels(y, missing_label):
         y = check_array(y, dtype=np.float64, ensure_all_finite=False, input_name="y")
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"a 2-D y must hold the labels 0, 1 and missing_label={missing_label!r}, one column a task: {error}"
+            f"a 2-D y must hold the labels 0, 1 and missing_label={missing_label!r}, one column a "
+            f"task: {error}"
         ) from error
     missing = is_missing(y, missing_label)
     strange = np.setdiff1d(y[~missing], (0, 1))
@@ -159,7 +162,7 @@ def check_labels(y, missing_label, estimator, warn=True):
     ValueError
         If the labels are continuous, mixed, not finite, or missing in a 1-D y.
     """
-    y = _require(y, estimator)
+    y = _unmixed(_require(y, estimator))
     n_columns = _n_columns(y)
     if n_columns > 1 or (n_columns == 1 and _missing_labels(np.asarray(y).ravel(), missing_label).any()):
         return check_task_labels(y, missing_label)
@@ -175,6 +178,14 @@ def check_labels(y, missing_label, estimator, warn=True):
         assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     return y
+
+
+def _unmixed(y):
+    """Keep a list that mixes strings and others as objects: numpy would turn NaN into "nan"."""
+    if not isinstance(y, list | tuple) or np.asarray(y).dtype.kind not in "US":
+        return y
+    objects = np.asarray(y, dtype=object)
+    return y if all(isinstance(value, str) for value in objects.ravel()) else objects
 
 
 def _missing_labels(y, missing_label):
@@ -257,7 +268,7 @@ def encode_labels(y, classes, name="y"):
     known = np.isin(y, classes) if comparable else np.zeros(len(y), bool)
     if not known.all():
         raise ValueError(
-            f"{name} holds the label {y[~known][0]!r}, which is not among the classes {classes.tolist()} seen "
-            "before. Drop these rows, or fit again with all classes."
+            f"{name} holds the label {y[~known].tolist()[0]!r}, which is not among the classes {classes.tolist()} "
+            "seen before. Drop these rows, or fit again with all classes."
         )
     return np.searchsorted(classes, y).astype(np.int64)

@@ -45,9 +45,9 @@ def column_moments(X, weight=None):
     >>> column_moments(np.array([[1.0, 5], [3, 5]]))
     (array([2., 5.]), array([1., 0.]))
     """
+    weight = np.ones(X.shape[0]) if weight is None else np.asarray(weight, np.float64)
     if sparse.issparse(X):
         return mean_variance_axis(X.astype(np.float64, copy=False), axis=0, weights=weight)
-    weight = np.ones(len(X)) if weight is None else np.asarray(weight, np.float64)
     total = weight.sum()
     # Distances from a row of the data, not from 0: exact for constant columns, and time stamps
     # seconds apart keep their digits.
@@ -113,7 +113,7 @@ class Standardizer(nn.Module):
         """
         with np.errstate(over="ignore", invalid="ignore"):  # the constructor says it better
             mean, variance = column_moments(X, weight)
-        if sparse.issparse(X):
+        if sparse.issparse(X) and np.isfinite(variance).all():
             variance = np.full_like(variance, variance.mean())
         return cls(mean, np.sqrt(variance))
 

@@ -111,7 +111,7 @@ class _SNN(BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "missing_label": [Real, "nan"],
+        "missing_label": [Real],
         "warm_start": ["boolean"],
         "callbacks": [list, None],
         "device": [str, torch.device],
@@ -162,7 +162,9 @@ class _SNN(BaseEstimator):
             if valid is None and self._holds_rows_back(len(table.y)):
                 table, valid = table.split(*self._split(table.y, generators.split))
             self._check_trainable(table.y)
-            model = self._start(table, generators) if first else self.net_.module_
+            self._check_watchable(valid)
+            self._weight_mean = _mean(table.weight)
+            model = self._start(table, generators) if first else self._resume()
             self._train(model, table, valid, self.max_epochs, self.lr_schedule)
             self._warn_if_useless(table)
         return self
@@ -172,7 +174,8 @@ class _SNN(BaseEstimator):
         first = not self.__sklearn_is_fitted__()
         with self._forgetting_on_failure(first):
             table = self._check_table(X, y, sample_weight, first, classes=classes, chunk=True)
-            model = self._start(table, self._make_generators()) if first else self.net_.module_
+            self._weight_mean = _mean(table.weight) if first else self._weight_mean
+            model = self._start(table, self._make_generators()) if first else self._resume()
             self._resumes = True
             self._train(model, table, None, 1, "constant")
         return self
@@ -234,8 +237,8 @@ class _SNN(BaseEstimator):
         n_valid = int(np.ceil(self.validation_fraction * len(y)))
         if n_valid >= len(y):
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of n_samples={len(y)} leaves no row to train on. "
-                "Use early_stopping=False, a smaller fraction, or more rows."
+                f"validation_fraction={self.validation_fraction} of n_samples={len(y)} leaves no row to "
+                "train on. Use early_stopping=False, a smaller fraction, or more rows."
             )
         strata = self._strata(y, n_valid)
         return train_test_split(np.arange(len(y)), test_size=n_valid, stratify=strata, random_state=seed)
@@ -248,28 +251,53 @@ class _SNN(BaseEstimator):
         empty = np.flatnonzero(np.isnan(y).all(axis=0)) if y.ndim == 2 else []
         if len(empty):
             raise ValueError(
-                f"task {empty[0]} of y (column {empty[0]}) has no label among the {len(y)} training rows: all are "
-                "missing. Leave this column out, or give rows that have it."
+                f"task {empty[0]} of y (column {empty[0]}) has no label among the {len(y)} training rows: "
+                "all are missing. Leave this column out, or give rows that have it."
+            )
+
+    def _check_watchable(self, valid):
+        """Refuse validation rows that no loss can be computed on."""
+        if valid is None:
+            return
+        if np.isnan(valid.y).all() or (valid.weight is not None and not valid.weight.any()):
+            raise ValueError(
+                f"the {len(valid.y)} validation rows hold no label of positive weight: there is no loss to "
+                "watch. Give an X_val with labels, or set early_stopping=False."
             )
 
     def _start(self, table, generators):
         """Learn the statistics of the training rows and build the network."""
-        self._weight_mean = 1.0 if table.weight is None else table.weight.mean()
         self._learn_scale(table)
         if self.standardize:
             encoder = Standardizer.fit(table.X, table.weight)
         else:
             encoder = Standardizer.identity(table.X.shape[1])
-        self._blueprint = {
+        self._generators, self._precision, self._resumes = generators, self.precision, False
+        self._blueprint = self._make_blueprint()
+        return self._make_model(encoder)
+
+    def _resume(self):
+        """Return the present model, if the parameters still describe it."""
+        blueprint = self._make_blueprint()
+        changed = [name for name, value in blueprint.items() if value != self._blueprint[name]]
+        if changed:
+            raise ValueError(
+                f"{changed[0]} cannot change while training goes on (warm_start or partial_fit): it was "
+                f"{self._blueprint[changed[0]]!r}, now {blueprint[changed[0]]!r}. Set it back, or fit with "
+                "warm_start=False."
+            )
+        return self.net_.module_
+
+    def _make_blueprint(self):
+        """Collect what determines the network."""
+        return {
             "architecture": self.architecture,
-            "n_inputs": table.X.shape[1],
+            "n_inputs": self.n_features_in_,
             "n_outputs": self.n_outputs_,
             "hidden_layer_sizes": self._hidden_layer_sizes(),
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
         }
-        self._generators, self._precision, self._resumes = generators, self.precision, False
-        return self._make_model(encoder)
 
     def _hidden_layer_sizes(self):
         if self.hidden_layer_sizes is None:
@@ -277,8 +305,8 @@ class _SNN(BaseEstimator):
         sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(
-                f"hidden_layer_sizes must be positive integers, one a layer; got {self.hidden_layer_sizes!r}. "
-                "Set n_layers and n_units instead, or give for example (256, 64)."
+                f"hidden_layer_sizes must be positive integers, one a layer; got "
+                f"{self.hidden_layer_sizes!r}. Set n_layers and n_units instead, or give (256, 64), say."
             )
         return sizes
 
@@ -329,7 +357,7 @@ class _SNN(BaseEstimator):
             net.continue_from(self.net_)
         try:
             with self._device_context(), self._random_sources():
-                rows = self._to_device(model, table, class_weight=True)
+                rows = self._to_device(model, table, training=True)
                 valid_rows = None if valid is None else self._to_device(model, valid)
                 net.train(rows, valid_rows, n_epochs)
         except _training.NonFiniteLoss as error:
@@ -346,7 +374,8 @@ class _SNN(BaseEstimator):
         self.loss_curve_ = [row["train_loss"] for row in net.history]
         validation = [row["valid_loss"] for row in net.history if "valid_loss" in row]
         self.validation_loss_curve_ = validation or None
-        self.best_epoch_ = (stopper and stopper.best_epoch_) or self.n_iter_
+        best_epoch = (stopper and stopper.best_epoch_) or self.n_iter_
+        self.best_epoch_ = min(best_epoch, self.n_iter_)  # a Checkpoint may have put an older history back
 
     def _explain_divergence(self, error, stopper):
         what = {"train": "training", "valid": "validation"}[error.phase]
@@ -363,15 +392,15 @@ class _SNN(BaseEstimator):
     def _warn_if_useless(self, table):
         """Warn when the network ended no better than a constant."""
         criterion = self.net_.criterion_.train()
-        y, weight = self._to_tensors(table, class_weight=True)
+        y, weight = self._to_tensors(table, training=True)
         loss = self.loss_curve_[self.best_epoch_ - 1] if self.loss_curve_ else np.inf
         constant = criterion.constant_loss(y, weight, self.n_outputs_)
         criterion.eval()
         if loss >= constant:
             warnings.warn(
                 f"the final training loss {loss:.4g} is not below that of the best constant prediction, "
-                f"{constant:.4g}: the network has learned nothing. Train longer (max_epochs), change lr, or use "
-                "less dropout; or the target does not depend on X.",
+                f"{constant:.4g}: the network has learned nothing. Train longer (max_epochs), change lr, or "
+                "use less dropout; or the target does not depend on X.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -398,10 +427,12 @@ class _SNN(BaseEstimator):
         with _training.memory_explained(device), _training.matmul_precision(self._precision, device):
             yield
 
-    def _to_tensors(self, table, class_weight=False):
-        """Make tensors of the target and of its weights, sample and class weights multiplied."""
-        weight = None if table.weight is None else table.weight / self._weight_mean
-        weight = self._label_weight(table.y, weight) if class_weight else weight
+    def _to_tensors(self, table, training=False):
+        """Make tensors of the target and of its weights; class weights count in training only."""
+        weight = table.weight
+        if weight is not None:
+            weight = weight / (self._weight_mean if training else weight.mean())
+        weight = self._label_weight(table.y, weight) if training else weight
         if weight is not None and table.y.ndim == 2 and weight.ndim == 1:
             weight = weight[:, None]
         dtype = _training.parameter_dtype(self._precision, self._generators.device)
@@ -413,11 +444,11 @@ class _SNN(BaseEstimator):
     def _label_weight(self, y, weight):
         return weight
 
-    def _to_device(self, model, table, class_weight=False):
+    def _to_device(self, model, table, training=False):
         """Encode a table and put it on the device, once."""
         dtype = _training.parameter_dtype(self._precision, self._generators.device)
         inputs = _training.encode(table.X, model.encoder, self._generators.device, dtype)
-        return _training.Rows(inputs, *self._to_tensors(table, class_weight))
+        return _training.Rows(inputs, *self._to_tensors(table, training))
 
     # ------------------------------------------------------------ prediction
 
@@ -456,6 +487,10 @@ class _SNN(BaseEstimator):
             self.net_ = self._make_net(model).unpack(state["net_"])
 
 
+def _mean(weight):
+    return 1.0 if weight is None else weight.mean()
+
+
 class _Diverged(ValueError):
     """The loss of a fit stopped being a number."""
 
@@ -469,8 +504,8 @@ def _copy_callback(item):
         return item[0], _copy_callback(item[1])
     if not (isinstance(item, Callback) or (isinstance(item, type) and issubclass(item, Callback))):
         raise TypeError(
-            f"callbacks must be skorch callbacks, or pairs of a name and a callback; got {item!r}. Derive from "
-            "skorch.callbacks.Callback."
+            f"callbacks must be skorch callbacks, or pairs of a name and a callback; got {item!r}. Derive "
+            "from skorch.callbacks.Callback."
         )
     return copy.copy(item)
 
@@ -743,8 +778,8 @@ class SNNClassifier(ClassifierMixin, _SNN):
         self.n_outputs_ = len(self.classes_)
         if self.n_outputs_ < 2:
             raise ValueError(
-                f"{type(self).__name__} needs at least two classes; y has 1 class: {self.classes_[0]!r}. Give "
-                "rows of another class."
+                f"{type(self).__name__} needs at least two classes; y has 1 class: {self.classes_.tolist()[0]!r}. "
+                "Give rows of another class."
             )
 
     def _encode_target(self, y, name):
@@ -762,7 +797,8 @@ class SNNClassifier(ClassifierMixin, _SNN):
             return y
         warnings.warn(
             "the validation rows are drawn without stratification: a class has a single row, or there are "
-            f"fewer validation rows ({n_valid}) than classes ({self.n_outputs_}). Give X_val and y_val to choose them.",
+            f"fewer validation rows ({n_valid}) than classes ({self.n_outputs_}). Give X_val and y_val to "
+            "choose them.",
             UserWarning,
             stacklevel=5,
         )
@@ -788,8 +824,8 @@ class SNNClassifier(ClassifierMixin, _SNN):
         )
         if len(specs) != len(per_task):
             raise ValueError(
-                f"class_weight is a list of {len(specs)} but y has {len(per_task)} tasks. Give one dict a task, "
-                "or one for all."
+                f"class_weight is a list of {len(specs)} but y has {len(per_task)} tasks. Give one dict a "
+                "task, or one for all."
             )
         self._class_weight = None
         if self.class_weight is not None:

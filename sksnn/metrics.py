@@ -272,7 +272,9 @@ def _probabilities(estimator, X):
     """P(y=1) of each task, also from estimators that return one (n, 2) array a task."""
     proba = estimator.predict_proba(X)
     if isinstance(proba, list):
-        proba = np.column_stack([p[:, 1] for p in proba])
+        # Column 1 is not P(y=1) where fit saw one class only, or -1 as a third.
+        pairs = zip(proba, estimator.classes_, strict=True)
+        proba = np.column_stack([p[:, classes == 1].sum(axis=1) for p, classes in pairs])
     return proba
 
 

@@ -184,6 +184,7 @@ class AlphaDropout(nn.Module):
         return torch.where(keep, x * self.slope + self.intercept, self.dropped)
 
     def extra_repr(self):
+        """Name the parameters in the module's repr."""
         return f"rate={self.rate}, mean={self.mean}, variance={self.variance}"
 
 

@@ -1,0 +1,45 @@
+# `make example` and `make test` do all of their set-up: a virtual environment with the pinned
+# dependencies, made once (it is made anew when pyproject.toml or constraints.txt change).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+FIGURE := examples/plot_quickstart.png
+
+# Test workers share the cores: one thread each. In the environment, torch and BLAS see it too.
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+
+.PHONY: help example test lint clean
+
+help:
+	@echo "make example  run examples/plot_quickstart.py: a first fit on real data, results and a figure"
+	@echo "make test     run all tests and the examples in the docstrings and documents"
+	@echo "make lint     run ruff and mypy"
+	@echo "make clean    remove the virtual environment"
+
+example: $(READY)
+	@MPLBACKEND=Agg $(BIN)/python examples/plot_quickstart.py $(FIGURE)
+
+test: $(READY)
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: $(READY)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+# torch comes first and alone, so that nothing else's requirements choose another version of it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "sksnn needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "Installing into $(VENV): some minutes the first time."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $(READY)
+
+clean:
+	@rm -rf $(VENV)

@@ -1,0 +1,129 @@
+"""
+A first look: fit, stop early, search, save, and learn several tasks at once
+============================================================================
+
+Self-normalizing networks are ordinary scikit-learn estimators here. This example uses the
+handwritten digits and the breast cancer data that come with scikit-learn, and takes a few seconds.
+"""
+
+# %%
+# A fit with early stopping, in a Pipeline
+# ----------------------------------------
+# Some pixels of the digits are always blank; the first step drops them. The network standardises
+# what is left by itself, holds a tenth of the rows back, and keeps the weights of its best epoch.
+
+import os
+import pickle
+import sys
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.metrics import RocCurveDisplay
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+
+from sksnn import SNNClassifier
+from sksnn.metrics import masked_roc_auc_score
+
+MAX_EPOCHS = 60
+if os.environ.get("SKSNN_EXAMPLES_FAST"):  # for tests: worse results, sooner
+    MAX_EPOCHS = 4
+    warnings.simplefilter("ignore")
+
+X, digit = load_digits(return_X_y=True)
+X_train, X_test, digit_train, digit_test = train_test_split(X, digit, random_state=0, stratify=digit)
+
+clf = make_pipeline(
+    VarianceThreshold(), SNNClassifier(early_stopping=True, max_epochs=MAX_EPOCHS, random_state=0)
+)
+clf.fit(X_train, digit_train)
+snn = clf[-1]
+print(f"digits: accuracy {clf.score(X_test, digit_test):.3f} on {len(X_test)} test rows")
+print(
+    f"        best epoch {snn.best_epoch_} of {snn.n_iter_}, widths {[*map(len, snn.net_.module_.parameters())][1::2]}"
+)
+
+# %%
+# A small grid search
+# -------------------
+# How deep, and how much dropout? Every parameter can be searched as in any other estimator.
+
+X_cancer, benign = load_breast_cancer(return_X_y=True)
+search = GridSearchCV(
+    SNNClassifier(n_units=64, max_epochs=MAX_EPOCHS, random_state=0),
+    {"n_layers": [2, 4, 8], "dropout": [0.0, 0.05, 0.1]},
+    scoring="neg_log_loss",
+    cv=3,
+)
+search.fit(X_cancer, benign)
+losses = -search.cv_results_["mean_test_score"].reshape(3, 3)  # dropout, n_layers
+print(f"breast cancer: best {search.best_params_}, log-loss {-search.best_score_:.3f} in {search.cv} folds")
+
+# %%
+# A pickle round trip
+# -------------------
+# A fitted model is plain numpy arrays when it is pickled, and predicts exactly the same afterwards.
+
+saved = pickle.dumps(clf)
+loaded = pickle.loads(saved)
+assert np.array_equal(loaded.predict_proba(X_test), clf.predict_proba(X_test))
+print(f"pickle: {len(saved) / 1e3:.0f} kB, predictions equal after loading")
+
+# %%
+# Several tasks, labels missing
+# -----------------------------
+# Three yes-or-no questions about each digit, and for each question two thirds of the answers
+# unknown. One network learns all three from the labels that are there.
+
+TASKS = {
+    "even": digit % 2 == 0,
+    "five or more": digit >= 5,
+    "has a closed loop": np.isin(digit, [0, 6, 8, 9]),
+}
+Y = np.column_stack(list(TASKS.values())).astype(float)
+Y_train, Y_test = train_test_split(Y, random_state=0, stratify=digit)
+Y_train[np.random.default_rng(0).random(Y_train.shape) < 2 / 3] = np.nan
+
+multitask = SNNClassifier(max_epochs=MAX_EPOCHS, random_state=0).fit(X_train, Y_train)
+proba = multitask.predict_proba(X_test)
+aucs = masked_roc_auc_score(Y_test, proba, average=None)
+print(f"multitask, {np.isnan(Y_train).mean():.0%} of the labels missing: ROC AUC", end=" ")
+print(", ".join(f"{auc:.3f} ({task})" for task, auc in zip(TASKS, aucs, strict=True)))
+
+# %%
+# The picture
+# -----------
+
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
+
+epochs = np.arange(1, snn.n_iter_ + 1)
+left.semilogy(epochs, snn.loss_curve_, label="training, with dropout")
+left.semilogy(epochs, snn.validation_loss_curve_, label="rows held back")
+left.axvline(snn.best_epoch_, color="gray", ls="--", lw=1, label=f"best epoch: {snn.best_epoch_}")
+left.set(title="Digits: early stopping", xlabel="epoch", ylabel="cross-entropy")
+left.legend()
+
+for i, (dropout, row) in enumerate(zip(search.param_grid["dropout"], losses, strict=True)):
+    bars = middle.bar(np.arange(len(row)) + 0.27 * (i - 1), row, 0.25, label=f"dropout {dropout}")
+    middle.bar_label(bars, fmt="%.3f", fontsize=7)
+middle.set_xticks(range(3), search.param_grid["n_layers"])
+middle.set(
+    title="Breast cancer: grid search", xlabel="hidden layers", ylabel="log-loss, 3 folds (lower is better)"
+)
+middle.legend(loc="lower right")
+
+for (task, _), y_true, y_score in zip(TASKS.items(), Y_test.T, proba.T, strict=True):
+    RocCurveDisplay.from_predictions(y_true, y_score, name=task, ax=right)
+right.set(
+    title="Digits: three tasks, 67 % of labels missing",
+    xlabel="false positive rate",
+    ylabel="true positive rate",
+)
+
+path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
+figure.savefig(path, dpi=120)
+print(f"figure saved to {path}")
