@@ -7,7 +7,7 @@ import copy
 import inspect
 import math
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -399,8 +399,9 @@ class _FastLoop:
     per-batch entries and a synchronisation a batch. Rows that reach `infer` are encoded.
     """
 
-    def __init__(self, *args, precision="auto", shuffle=None, **kwargs):
+    def __init__(self, *args, n_outputs, precision="auto", shuffle=None, **kwargs):
         super().__init__(*args, train_split=None, **kwargs)
+        self.n_outputs = n_outputs
         self.precision = precision
         self.shuffle = shuffle
 
@@ -436,10 +437,15 @@ class _FastLoop:
 
     def infer(self, x, **fit_params):
         """Compute the outputs of encoded rows."""
-        if self.precision == "bf16":
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-                return self.module_.network(x).float()
-        return self.module_.network(x)
+        half = self.precision == "bf16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16) if half else nullcontext():
+            outputs = self.module_.network(x)
+        if outputs.shape != (len(x), self.n_outputs):
+            raise ValueError(
+                f"architecture must map (n, {x.shape[1]}) to (n, {self.n_outputs}); for {len(x)} rows it "
+                f"returned {tuple(outputs.shape)}. Give its last layer n_outputs units."
+            )
+        return outputs.float() if half else outputs
 
     def get_loss(self, y_pred, y_true, *args, weight=None, **kwargs):
         """Average the loss of a batch."""

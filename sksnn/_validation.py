@@ -268,7 +268,7 @@ def encode_labels(y, classes, name="y"):
     known = np.isin(y, classes) if comparable else np.zeros(len(y), bool)
     if not known.all():
         raise ValueError(
-            f"{name} holds the label {y[~known].tolist()[0]!r}, which is not among the classes {classes.tolist()} "
-            "seen before. Drop these rows, or fit again with all classes."
+            f"{name} holds the label {y[~known].tolist()[0]!r}, which is not among the classes "
+            f"{classes.tolist()} seen before. Drop these rows, or fit again with all classes."
         )
     return np.searchsorted(classes, y).astype(np.int64)

@@ -339,6 +339,7 @@ class _SNN(BaseEstimator):
             lr=self.lr,
             batch_size=batch_size,
             callbacks=list(callbacks),
+            n_outputs=self.n_outputs_,
             shuffle=self._generators.shuffle,
             precision=self._precision,
             device=str(self._generators.device),
@@ -483,7 +484,9 @@ class _SNN(BaseEstimator):
         if "net_" in state:
             device = _training.device_or_cpu(self.device)
             self._generators = _training.Generators.from_state(state["_generators"], device)
+            states = self._generators.builtin_states  # building a callable architecture draws from them
             model = self._make_model(Standardizer(**state["net_"]["encoder"]))
+            self._generators.builtin_states = states
             self.net_ = self._make_net(model).unpack(state["net_"])
 
 
@@ -824,8 +827,8 @@ class SNNClassifier(ClassifierMixin, _SNN):
         )
         if len(specs) != len(per_task):
             raise ValueError(
-                f"class_weight is a list of {len(specs)} but y has {len(per_task)} tasks. Give one dict a "
-                "task, or one for all."
+                f"class_weight is a list of {len(specs)} but y has {len(per_task)} tasks. Give one dict "
+                "a task, or one for all."
             )
         self._class_weight = None
         if self.class_weight is not None:

@@ -23,7 +23,6 @@ import sklearn
 import torch
 from scipy.stats import rankdata, wilcoxon
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -59,7 +58,7 @@ def evaluate(make, X, y, X_test, y_test):
     if hasattr(model, "predict_proba"):
         proba = np.zeros((len(X_test), max(y.max(), y_test.max()) + 1))
         proba[:, model.classes_] = model.predict_proba(X_test)
-        loss = log_loss(y_test, np.clip(proba, 1e-6, 1), labels=range(proba.shape[1]))
+        loss = -np.log(proba[np.arange(len(y_test)), y_test].clip(1e-6)).mean()
     return np.mean(model.predict(X_test) == y_test), loss, seconds
 
 
@@ -95,6 +94,7 @@ def table(results, sets, methods, title):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default="uci_accuracy.csv")
+    parser.add_argument("--min-rows", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=10**9)
     parser.add_argument("--candidate", nargs=2, action="append", default=[], metavar=("NAME", "DICT"))
     parser.add_argument("--threads", type=int, default=None)
@@ -112,7 +112,7 @@ def main():
     sets = []
     for path in sorted(folder.glob("*.npz")):
         split = load(path)
-        if len(split[0]) > arguments.max_rows:
+        if not arguments.min_rows <= len(split[0]) <= arguments.max_rows:
             continue
         sets.append(path.stem)
         for name, make in methods.items():

@@ -1,0 +1,49 @@
+"""Small settings and real data that the tests share."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+
+#: A net that learns something on 120 rows within a tenth of a second.
+SMALL = {
+    "n_layers": 2,
+    "n_units": 16,
+    "max_epochs": 5,
+    "lr": 0.02,
+    "batch_size": 16,
+    "random_state": 0,
+}
+
+
+@pytest.fixture
+def small():
+    return dict(SMALL)
+
+
+@pytest.fixture(scope="session")
+def iris():
+    """Three classes, 150 shuffled rows, 4 columns."""
+    X, y = load_iris(return_X_y=True)
+    rows = np.random.RandomState(0).permutation(len(y))
+    return X[rows], y[rows]
+
+
+@pytest.fixture(scope="session")
+def cancer():
+    """Two classes, 120 rows, 8 columns."""
+    X, y = load_breast_cancer(return_X_y=True)
+    return np.ascontiguousarray(X[:120, :8]), y[:120]
+
+
+@pytest.fixture(scope="session")
+def diabetes():
+    """One target, 120 rows, 10 columns."""
+    X, y = load_diabetes(return_X_y=True)
+    return X[:120], y[:120]
+
+
+@pytest.fixture(scope="session")
+def tasks(cancer):
+    """Three complete, related tasks on the rows of `cancer`, float64."""
+    X, y = cancer
+    return X, np.column_stack([y, X[:, 0] > np.median(X[:, 0]), X[:, 1] > np.median(X[:, 1])]).astype(float)
