@@ -15,6 +15,17 @@ CHUNK_ELEMENTS = 2**20
 def chunk_slices(n_rows, n_columns, elements=CHUNK_ELEMENTS):
     """Cut rows into slices of at most `elements` numbers (at least one row each).
 
+    Parameters
+    ----------
+    n_rows, n_columns : int
+        Shape of the array to cut.
+    elements : int, default=CHUNK_ELEMENTS
+        Most numbers of a slice.
+
+    Returns
+    -------
+    slices : list of slice
+
     Examples
     --------
     >>> chunk_slices(5, 2, elements=4)

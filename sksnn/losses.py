@@ -189,6 +189,7 @@ class BinaryCrossEntropy(_SmoothedLoss):
 
 class _RegressionLoss(MaskedLoss):
     def residual(self, output, y):
+        """Return y - output in the shape of y."""
         return y - output.view_as(y)
 
 
