@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from skorch import NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Callback, EpochTimer, PrintLog, ProgressBar
+from skorch.callbacks import Callback, EpochTimer, GradientNormClipping, PrintLog, ProgressBar
 from skorch.dataset import Dataset
 
 from .encodings import chunk_slices
@@ -307,6 +307,21 @@ def carry_over(optimizer, kind, state):
         group.update(new)
 
 
+def copy_callback(item):
+    """Copy a callback, so that the user's own keeps its state and two fits do not share one.
+
+    The copy is shallow: what the user gave the callback (a trial, a logger) is not ours to copy.
+    """
+    if isinstance(item, tuple) and len(item) == 2:
+        return item[0], copy_callback(item[1])
+    if not (isinstance(item, Callback) or (isinstance(item, type) and issubclass(item, Callback))):
+        raise TypeError(
+            f"callbacks must be skorch callbacks, or pairs of a name and a callback; got {item!r}. Derive "
+            "from skorch.callbacks.Callback."
+        )
+    return copy.copy(item)
+
+
 class CosineDecay(Callback):
     """Lower each group's learning rate along half a cosine, once an epoch, towards 0."""
 
@@ -367,6 +382,18 @@ class BestEpoch(Callback):
         if self.weights_ is not None:
             net.module_.network.load_state_dict(self.weights_)
             self.weights_ = None
+
+
+def make_callbacks(users, max_grad_norm, cosine_epochs, progress_bar, stopper):
+    """List copies of the user's callbacks and our own, the stopper last."""
+    callbacks = [copy_callback(item) for item in users or []]
+    if max_grad_norm is not None:
+        callbacks.append(GradientNormClipping(max_grad_norm))
+    if cosine_epochs is not None:
+        callbacks.append(CosineDecay(cosine_epochs))
+    if progress_bar:
+        callbacks.append(EpochProgressBar())
+    return callbacks if stopper is None else [*callbacks, stopper]
 
 
 class StopTraining(Exception):

@@ -89,6 +89,8 @@ def _score_tasks(score, y_true, y_pred, sample_weight, average, missing_label, c
         _check_binary(y_true, missing)
     weight = np.ones(len(y_true)) if sample_weight is None else column_or_1d(sample_weight)
     check_consistent_length(y_true, weight)
+    if not np.all(weight >= 0):
+        raise ValueError(f"sample_weight must be non-negative numbers; got {weight[~(weight >= 0)][0]}.")
     scores = np.full(y_true.shape[1], np.nan)
     for task, present in enumerate((~missing & (weight > 0)[:, None]).T):
         if computable(y_true[present, task]):

@@ -195,7 +195,7 @@ class SNN(nn.Module):
     ----------
     n_inputs, n_outputs : int
         Widths of input and output.
-    hidden_layer_sizes : tuple of int, default=(256, 75, 22, 6)
+    hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
         Width of each hidden layer; may be empty, which is a linear model.
     dropout, input_dropout : float, default=0.05 and 0.0
         Rates of alpha dropout behind each hidden layer and on the inputs.
@@ -219,7 +219,7 @@ class SNN(nn.Module):
         self,
         n_inputs,
         n_outputs,
-        hidden_layer_sizes=(256, 75, 22, 6),
+        hidden_layer_sizes=(256, 76, 23, 7),
         dropout=0.05,
         input_dropout=0.0,
         generator=None,

@@ -145,5 +145,7 @@ def test_moments_of_several_chunks():
 def test_chunks_cut_all_rows_within_bounds(n_rows, n_columns, elements):
     pieces = [range(n_rows)[s] for s in chunk_slices(n_rows, n_columns, elements)]
     assert [row for piece in pieces for row in piece] == list(range(n_rows))
-    assert all(len(piece) == 1 or 1 <= len(piece) * n_columns <= elements or n_columns == 0 for piece in pieces)
+    assert all(
+        len(piece) == 1 or 1 <= len(piece) * n_columns <= elements or n_columns == 0 for piece in pieces
+    )
     assert len({len(piece) for piece in pieces[:-1]}) <= 1

@@ -415,7 +415,7 @@ def test_auto_stops_early_above_ten_thousand_rows():
 def test_the_split_is_stratified_and_seeded(cancer, monkeypatch):
     X, y = cancer
     rows = []
-    from sksnn import estimators
+    from sksnn import _base as estimators
 
     original = estimators.train_test_split
 

@@ -127,14 +127,14 @@ def test_predict_proba_of_a_binary_classifier_fits_a_1_d_target():
     ("arguments", "settings", "message"),
     [
         (([0, 1], [0, 1]), {"average": "micro"}, "average must be 'macro' or None; got 'micro'."),
-        (([0, 2], [0, 1]), {}, "y_true must hold 0, 1 and missing_label; got 2. Encode each task as 0 and 1."),
+        (([0, 2], [0, 1]), {}, "y_true must hold 0, 1 and missing_label; got 2. Encode each task"),
         (([[0, 1]], [[0, 1, 1]]), {}, "must have the same shape, one column a task; got (1, 2) and (1, 3)."),
         (([0, 1], [0, 1, 1]), {}, "got (2, 1) and (3, 1)."),
         (([0, 1], [0, 1]), {"sample_weight": [1.0]}, "inconsistent numbers of samples: [2, 1]"),
         (([0, np.inf], [0, 1]), {}, "Input y_true contains infinity"),
         (([0, 1], [0, np.nan]), {}, "contains NaN"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_rule(arguments, settings, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         metrics.masked_roc_auc_score(*arguments, **settings)
@@ -151,7 +151,9 @@ SCORERS = {
 
 
 @pytest.mark.parametrize("name", SCORERS)
-@pytest.mark.parametrize("model", [LogisticRegression(), RandomForestClassifier(10, random_state=0)], ids=repr)
+@pytest.mark.parametrize(
+    "model", [LogisticRegression(), RandomForestClassifier(10, random_state=0)], ids=repr
+)
 def test_scorers_are_scikit_learns_on_one_complete_task(name, model):
     y = LABELS[:, 0]
     model.fit(X[:40], y[:40])
@@ -175,9 +177,7 @@ def test_scorers_take_one_array_of_probabilities_a_task(name, model):
     p = np.column_stack([q[:, 1] for q in model.predict_proba(X[40:])])
     ours, theirs, *_ = SCORES[name.removeprefix("neg_")]
     prediction = p > 0.5 if name == "accuracy" else p
-    expected = [
-        theirs(y[~m, t], prediction[~m, t]) for t, m in enumerate(np.isnan(y).T)
-    ]  # fmt: skip
+    expected = [theirs(y[~m, t], prediction[~m, t]) for t, m in enumerate(np.isnan(y).T)]
     sign = -1 if name.startswith("neg") else 1
     assert SCORERS[name](model, X[40:], y) == pytest.approx(sign * np.mean(expected))
 
@@ -215,3 +215,9 @@ def test_r2_scorer_in_a_search():
     grid = {"alpha": [1e-3, 1e6]}
     search = GridSearchCV(Ridge(), grid, cv=3, scoring=metrics.masked_r2_scorer, error_score="raise")
     assert search.fit(X, VALUES).best_params_ == {"alpha": 1e-3}
+
+
+def test_negative_weights_are_refused():
+    """A negative weight used to count as a missing label."""
+    with pytest.raises(ValueError, match=re.escape("sample_weight must be non-negative numbers; got -1")):
+        metrics.masked_accuracy_score([0, 1], [0, 1], sample_weight=[1, -1])

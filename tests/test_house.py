@@ -1,0 +1,238 @@
+"""The house rules of the package: who imports whom, how long things are, what docstrings promise."""
+
+import ast
+import importlib
+import inspect
+import math
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import sksnn
+
+HOUSE = Path(sksnn.__file__).parent
+
+# Siblings each module may import. Each set names only modules above its own line: no cycles.
+MAY_IMPORT = {
+    "theory": set(),
+    "encodings": set(),
+    "losses": set(),
+    "metrics": set(),
+    "_validation": {"metrics"},
+    "networks": {"theory", "encodings"},
+    "architectures": {"networks"},
+    "_training": {"encodings"},
+    "_base": {"_training", "_validation", "architectures", "encodings", "networks"},
+    "estimators": {"_base", "_training", "_validation", "encodings", "losses", "metrics"},
+}  # fmt: skip
+WITHOUT_TORCH = {"theory", "metrics", "_validation", "datasets"}
+WITH_SKORCH = {"_training", "estimators", "callbacks"}
+
+# Tripwires that ask for a cut, in lines of code.
+LONGEST_FILE, LONGEST_FUNCTION, LONGEST_FIT = 700, 50, 35
+
+FILES = {path.relative_to(HOUSE).with_suffix("").as_posix(): path for path in sorted(HOUSE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+PUBLIC_MODULES = [name for name in FILES if not name.startswith("_")]
+
+
+def modules(node):
+    """Absolute names of all modules imported at or below a node, siblings as sksnn.name."""
+    found = set()
+    for item in ast.walk(node):
+        if isinstance(item, ast.Import):
+            found |= {alias.name for alias in item.names}
+        elif isinstance(item, ast.ImportFrom):
+            base = ".".join(filter(None, ["sksnn" if item.level else None, item.module]))
+            found |= {f"{base}.{alias.name}" for alias in item.names} if base == "sksnn" else {base}
+    return found
+
+
+def packages(node):
+    return {name.split(".")[0] for name in modules(node)}
+
+
+def siblings(node):
+    return {name.split(".")[1] for name in modules(node) if name.startswith("sksnn.")}
+
+
+# ---------------------------------------------------------------- imports
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "__init__"])
+def test_imports_point_down(name):
+    assert name in MAY_IMPORT, f"give {name} its place on the ladder"
+    assert siblings(TREES[name]) <= MAY_IMPORT[name]
+
+
+def test_the_ladder_has_no_cycles():
+    above = set()
+    for name, allowed in MAY_IMPORT.items():
+        assert allowed <= above, f"{name} may import what stands below it"
+        above.add(name)
+
+
+def test_only_some_modules_know_torch_and_skorch():
+    assert not [name for name in WITHOUT_TORCH & set(FILES) if "torch" in packages(TREES[name])]
+    assert {name for name in FILES if "skorch" in packages(TREES[name])} <= WITH_SKORCH
+
+
+def test_optional_packages_are_imported_inside_functions():
+    for name, tree in TREES.items():
+        top = ast.Module([node for node in tree.body if not hasattr(node, "body")], [])
+        assert not packages(top) & {"matplotlib", "pandas", "rdkit", "polars"}, name
+
+
+def test_import_loads_no_optional_package():
+    """Beyond what our dependencies load: scikit-learn 1.9 itself imports an installed pandas."""
+    code = (
+        "import sys, skorch, sklearn.model_selection, torch; before = set(sys.modules); import sksnn; "
+        "print(*{'matplotlib', 'pandas', 'rdkit', 'polars'} & (set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+# ---------------------------------------------------------------- lengths
+
+FUNCTIONS = {
+    f"{name}:{node.lineno} {node.name}": node
+    for name, tree in TREES.items()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+}
+
+
+def docstring_lines(node):
+    if ast.get_docstring(node) is None:
+        return 0
+    return node.body[0].end_lineno - node.body[0].lineno + 1
+
+
+def code_lines(function):
+    """Lines below the signature, without the docstring."""
+    return function.end_lineno - function.body[0].lineno + 1 - docstring_lines(function)
+
+
+def is_only_assignments(function):
+    """Whether it is an __init__ of scikit-learn's kind: one parameter a line, no logic to cut."""
+    rest = function.body[1:] if docstring_lines(function) else function.body
+    return function.name == "__init__" and all(isinstance(line, ast.Assign) for line in rest)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_short(name):
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = sum(docstring_lines(n) for n in ast.walk(TREES[name]) if isinstance(n, documented))
+    lines = len(FILES[name].read_text().splitlines()) - docstrings
+    assert lines <= LONGEST_FILE
+
+
+def test_functions_are_short():
+    limit = {"fit": LONGEST_FIT}
+    too_long = {
+        where: code_lines(node)
+        for where, node in FUNCTIONS.items()
+        if code_lines(node) > limit.get(node.name, LONGEST_FUNCTION) and not is_only_assignments(node)
+    }
+    assert too_long == {}
+
+
+# ---------------------------------------------------------------- docstrings
+
+
+def members(thing):
+    """A class's own and inherited methods that are ours and public."""
+    for name, method in inspect.getmembers(thing, inspect.isroutine):
+        if not name.startswith("_") and getattr(method, "__module__", "").startswith("sksnn"):
+            yield name, method
+
+
+def documented_things():
+    """Yield what a user can reach: module, thing, and whether parameters and an example are a must."""
+    for module_name in PUBLIC_MODULES:
+        module = importlib.import_module("sksnn." + module_name.replace("/", "."))
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if callable(thing):
+                yield pytest.param(module, thing, True, id=f"{module_name}.{name}")
+            if inspect.isclass(thing):
+                for method_name, method in members(thing):
+                    yield pytest.param(module, method, False, id=f"{module_name}.{name}.{method_name}")
+
+
+everything_public = pytest.mark.parametrize(("module", "thing", "complete"), list(documented_things()))
+
+
+def section(thing, title):
+    """Return the text of a numpydoc section, or None."""
+    lines = (inspect.getdoc(thing) or "").splitlines()
+    heads = [i for i in range(1, len(lines)) if re.fullmatch("-{3,}", lines[i])]
+    for start, end in pairwise([*heads, len(lines) + 1]):
+        if lines[start - 1] == title:
+            return "\n".join(lines[start + 1 : end - 1])
+    return None
+
+
+def documented_parameters(text):
+    """Return {name: text of its default, or None} of a Parameters section.
+
+    "a, b : float, default=0.0 and 1.0" documents two parameters, with a default each.
+    """
+    found = {}
+    for line in text.splitlines():
+        if head := re.fullmatch(r"(\S.*?) : (.*)", line):
+            names = [name.strip("*") for name in head[1].split(", ")]
+            default = re.search(r"default=(.*)", head[2])
+            each = default[1].split(":")[0].split(" and ") if default else [None]
+            found |= dict(zip(names, each if len(each) == len(names) else each * len(names), strict=True))
+    return found
+
+
+def same_value(documented, default, module):
+    """Compare a default as written with the one of the signature."""
+    value = eval(documented, {"nan": math.nan}, vars(module))
+    return repr(value) == repr(default) and isinstance(value, type(default))
+
+
+@everything_public
+def test_docstring_agrees_with_signature(module, thing, complete):
+    signature = {
+        name: parameter.default
+        for name, parameter in inspect.signature(thing).parameters.items()
+        if name != "self"
+    }
+    text = section(thing, "Parameters")
+    if text is None:
+        assert not (complete and signature), "lacks a Parameters section"
+        return
+    documented = documented_parameters(text)
+    assert list(documented) == list(signature)
+    for name, default in signature.items():
+        if documented[name] is None:
+            assert default is inspect.Parameter.empty, f"{name} lacks its default"
+        else:
+            assert same_value(documented[name], default, module), name
+
+
+@everything_public
+def test_public_names_have_docstrings_and_examples(module, thing, complete):
+    assert inspect.getdoc(thing)
+    assert not complete or ">>>" in (section(thing, "Examples") or ""), "lacks an example"
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ("x : int\n    Text : more.", {"x": None}),
+        ("a, b : float, default=0.0 and 1.0", {"a": "0.0", "b": "1.0"}),
+        ('c, d : {"u", "v"}, default="u"', {"c": '"u"', "d": '"u"'}),
+        ("e : float, default=nan: -1 is a value", {"e": "nan"}),
+    ],
+)
+def test_the_parser_of_parameters(text, parameters):
+    assert documented_parameters(text) == parameters
