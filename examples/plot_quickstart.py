@@ -59,7 +59,8 @@ search = GridSearchCV(
 )
 search.fit(X_cancer, benign)
 losses = -search.cv_results_["mean_test_score"].reshape(2, 3)  # dropout, n_layers
-print(f"breast cancer: best {search.best_params_}, log-loss {-search.best_score_:.3f} in {search.cv} folds")
+print(f"grid search on breast cancer: best {search.best_params_}")
+print(f"        log-loss {-search.best_score_:.3f}, mean of {search.cv} folds")
 
 # %%
 # A pickle round trip

@@ -42,12 +42,17 @@ def check_inputs(estimator, X, reset):
         X = validate_data(
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
         )
+        if X.dtype == object:  # frames of mixed columns, categorical ones among them
+            X = check_array(X, dtype=np.float64, input_name="X")
     except (ValueError, TypeError) as error:
         if not _way_out(str(error)):
             raise
         raise type(error)(str(error) + _way_out(str(error))) from error
-    if X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8):  # float16 and long double
-        X = X.astype(np.float64)
+    if sparse.issparse(X) and not X.has_canonical_format:  # repeated entries would spoil the moments
+        X = X.copy()  # it may be the user's own
+        X.sum_duplicates()
+    if X.dtype.kind == "f" and (X.dtype.itemsize not in (4, 8) or not X.dtype.isnative):
+        X = X.astype(np.float32 if X.dtype.itemsize == 4 else np.float64)  # float16, long double, big-endian
     return X
 
 

@@ -502,6 +502,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         True
         """
         if not self._is_multitask():
+            y = check_labels(y, self.missing_label, self, warn=False)
             return super().score(X, y, sample_weight)
         y = np.atleast_2d(check_task_labels(y, self.missing_label))
         present = ~np.isnan(y)

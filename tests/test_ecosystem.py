@@ -1,5 +1,6 @@
 """The estimators inside what surrounds them: scikit-learn's tools, data containers, threads, generators."""
 
+import itertools
 import pickle
 import threading
 import warnings
@@ -38,6 +39,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
+    cross_validate,
     learning_curve,
 )
 from sklearn.multioutput import MultiOutputClassifier
@@ -494,7 +496,7 @@ class TestArrays:
         fitted = SNNClassifier(**SMALL).fit(tensor, torch.tensor(y))
         np.testing.assert_allclose(fitted.predict_proba(tensor), expected, rtol=1e-9)
 
-    @pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "uint8", "bool", ">f8"])
+    @pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "uint8", "bool", "longdouble"])
     @pytest.mark.parametrize("form", ["csr_matrix", "csc_matrix", "coo_matrix", "csr_array", "csc_array"])
     def test_sparse_forms(self, form, dtype, cancer):
         X, y = cancer
@@ -555,13 +557,24 @@ class TestArrays:
 
 # ------------------------------------------------------------ scikit-learn's tools
 
-GRID = {
-    "snn__n_layers": [1, 3],
-    "snn__n_units": [8, 16],
-    "snn__layer_form": ["conic", "rectangular"],
-    "snn__dropout": [0.0, 0.1],
-    "snn__lr": [0.01],
-    "snn__optimizer": ["adamw", "sgd"],
+GRID = [
+    {"snn__n_layers": [1, 3], "snn__n_units": [8, 12]},
+    {"snn__layer_form": ["conic", "rectangular"]},
+    {"snn__dropout": [0.0, 0.3]},
+    {"snn__lr": [0.01, 0.03]},
+    {"snn__optimizer": ["nadam", "sgd"]},
+    {"snn__optimizer": [torch.optim.NAdam], "snn__optimizer_params": [{"betas": (0.8, 0.9)}]},
+    {"snn__architecture": [droppy_net]},
+    # cloudpickle's work: nothing to import in the workers
+    {"snn__architecture": [lambda i, o: nn.Sequential(nn.Linear(i, 4), nn.SELU(), nn.Linear(4, o))]},
+    {"snn__hidden_layer_sizes": [(8, 4), [8]], "snn__lr_schedule": ["constant"]},
+]
+
+MASKED = {
+    "accuracy": masked_accuracy_scorer,
+    "average_precision": masked_average_precision_scorer,
+    "log_loss": masked_neg_log_loss_scorer,
+    "roc_auc": masked_roc_auc_scorer,
 }
 
 
@@ -570,18 +583,10 @@ class TestSearch:
     def test_grid_search_in_two_processes(self, iris):
         X, y = iris
         pipe = Pipeline([("scale", StandardScaler()), ("snn", SNNClassifier(**{**SMALL, "max_epochs": 2}))])
-        grid = [
-            GRID,
-            {"snn__optimizer": [torch.optim.NAdam], "snn__optimizer_params": [{"betas": (0.8, 0.9)}]},
-            {"snn__architecture": [droppy_net]},
-            {"snn__architecture": [lambda i, o: nn.Sequential(nn.Linear(i, 4), nn.SELU(), nn.Linear(4, o))]},
-            {"snn__hidden_layer_sizes": [(8, 4), [8]], "snn__lr_schedule": ["constant"]},
-        ]
-        search = GridSearchCV(pipe, grid, cv=2, n_jobs=2, error_score="raise", scoring="neg_log_loss")
-        search.fit(X, y)
-        assert len(search.cv_results_["params"]) == 32 + 1 + 1 + 1 + 2
-        assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-        assert len(set(search.cv_results_["mean_test_score"])) > 30  # the parameters matter
+        search = GridSearchCV(pipe, GRID, cv=2, n_jobs=2, error_score="raise", scoring="neg_log_loss")
+        scores = search.fit(X, y).cv_results_["mean_test_score"]
+        assert len(scores) == 4 + 2 + 2 + 2 + 2 + 1 + 1 + 1 + 2
+        assert np.isfinite(scores).all() and len(set(scores)) == len(scores)  # every parameter matters
         assert search.predict(X).shape == y.shape
 
     def test_grid_search_in_processes_gives_what_a_serial_one_gives(self, iris):
@@ -623,34 +628,28 @@ class TestSearch:
             search.fit(*iris)
 
     @pytest.mark.parametrize("n_tasks", [1, 2, 3])
-    @pytest.mark.parametrize(
-        "scorer",
-        [
-            masked_roc_auc_scorer,
-            masked_average_precision_scorer,
-            masked_accuracy_scorer,
-            masked_neg_log_loss_scorer,
-        ],
-    )
-    def test_missing_labels_with_kfold_or_minus_one(self, scorer, n_tasks, tasks):
+    def test_missing_labels_with_kfold_or_minus_one(self, n_tasks, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1][:, :n_tasks])
-        by_nan = cross_val_score(
-            SNNClassifier(**SMALL), X, Y, cv=KFold(3), scoring=scorer, error_score="raise"
-        )
         minus = np.where(np.isnan(Y), -1, Y).astype(int)
-        estimator = SNNClassifier(**SMALL, missing_label=-1)
-        by_minus = cross_val_score(estimator, X, minus, cv=KFold(3), scoring=scorer, error_score="raise")
-        np.testing.assert_array_equal(by_nan, by_minus)
-        if n_tasks > 1:  # as one column it is three classes to check_cv, which stratifies
-            np.testing.assert_array_equal(
-                cross_val_score(estimator, X, minus, cv=3, scoring=scorer, error_score="raise"), by_nan
-            )
-        by_hand = []
+
+        def scores(y, cv, **params):
+            estimator = SNNClassifier(**SMALL, **params)
+            results = cross_validate(estimator, X, y, cv=cv, scoring=MASKED, error_score="raise")
+            return {name: results["test_" + name] for name in MASKED}
+
+        by_nan, by_hand = scores(Y, KFold(3)), {name: [] for name in MASKED}
         for train, test in KFold(3).split(X):
             fitted = SNNClassifier(**SMALL).fit(X[train], Y[train])
-            by_hand.append(scorer(fitted, X[test], Y[test]))
-        np.testing.assert_array_equal(by_nan, by_hand)
-        assert by_nan.mean() > (-0.7 if scorer is masked_neg_log_loss_scorer else 0.5)
+            for name, scorer in MASKED.items():
+                by_hand[name].append(scorer(fitted, X[test], Y[test]))
+        # One column with -1 has three classes for check_cv, which stratifies by them.
+        others = [scores(minus, KFold(3), missing_label=-1), by_hand]
+        others += [scores(minus, 3, missing_label=-1)] if n_tasks > 1 else []
+        for name, other in itertools.product(MASKED, others):
+            np.testing.assert_array_equal(by_nan[name], other[name])
+        assert by_nan["roc_auc"].mean() > 0.6 and by_nan["log_loss"].mean() > -0.7
+        if n_tasks == 1:
+            assert np.isfinite(list(scores(minus, 5, missing_label=-1).values())).all()
 
     @pytest.mark.parametrize("scoring", [None, masked_roc_auc_scorer])
     def test_grid_search_over_missing_labels(self, scoring, tasks):
@@ -983,29 +982,22 @@ class TestScorers:
         with pytest.raises(ValueError, match="NaN"):
             get_scorer(name)(estimator, X, missing_at_random(Y))
 
-    @pytest.mark.parametrize("name", ["accuracy", "roc_auc", "average_precision", "f1_macro"])
-    def test_within_cross_validation(self, name, fitted):
+    def test_within_cross_validation_and_search(self, fitted):
         estimator, X, Y = fitted
         if Y.shape[1] == 1:
             pytest.skip("complete labels in one column are a 1-D target")
-        scores = cross_val_score(estimator, X, Y, cv=KFold(3), scoring=name, error_score="raise")
-        expected = [
-            DIRECT[name](Y[test], clone(estimator).fit(X[train], Y[train]), X[test])
-            for train, test in KFold(3).split(X)
-        ]
-        np.testing.assert_allclose(scores, expected, rtol=1e-9)
-
-    def test_several_scorers_at_once(self, fitted):
-        estimator, X, Y = fitted
-        if Y.shape[1] == 1:
-            pytest.skip("complete labels in one column are a 1-D target")
-        names = ["accuracy", "roc_auc", "average_precision"]
-        search = GridSearchCV(
-            estimator, {"lr": [0.005]}, cv=KFold(2), scoring=names, refit="roc_auc", error_score="raise"
-        ).fit(X, Y)
+        names, folds = ["accuracy", "roc_auc", "average_precision", "f1_macro"], KFold(2)
+        results = cross_validate(estimator, X, Y, cv=folds, scoring=names, error_score="raise")
+        fits = [clone(estimator).fit(X[train], Y[train]) for train, _ in folds.split(X)]
+        search = GridSearchCV(estimator, {"lr": [0.005]}, cv=folds, scoring=names, refit="roc_auc")
+        search.fit(X, Y)
         for name in names:
-            one = cross_val_score(estimator, X, Y, cv=KFold(2), scoring=name).mean()
-            assert search.cv_results_[f"mean_test_{name}"][0] == pytest.approx(one, rel=1e-12)
+            expected = [
+                DIRECT[name](Y[test], fit, X[test])
+                for fit, (_, test) in zip(fits, folds.split(X), strict=True)
+            ]
+            np.testing.assert_allclose(results["test_" + name], expected, rtol=1e-9)
+            assert search.cv_results_["mean_test_" + name][0] == pytest.approx(np.mean(expected), rel=1e-9)
 
     def test_direct_metrics_on_one_task(self, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1])[:, :1]

@@ -59,6 +59,9 @@ def fit_snn(X, y, width, depth, batch, epochs, dropout=DROPOUT):
     return SNNClassifier(
         hidden_layer_sizes=(width,) * depth,
         dropout=dropout,
+        label_smoothing=0.0,
+        optimizer="adam",
+        weight_decay=0.0,
         lr=LR,
         lr_schedule="constant",
         batch_size=batch,
@@ -77,7 +80,7 @@ def fit_mlp(X, y, width, depth, batch, epochs):
         learning_rate_init=LR,
         max_iter=epochs,
         n_iter_no_change=epochs,
-        tol=-np.inf,
+        tol=0.0,
         random_state=SEED,
     )
     return make_pipeline(StandardScaler(), mlp).fit(X, y)
@@ -169,7 +172,7 @@ def main():
     )
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}; "
-        f"{arguments.threads} threads; seed {SEED}; median of {arguments.repeats} fits, float64 rows, on the CPU"
+        f"{arguments.threads} threads; seed {SEED}; median of {arguments.repeats} fits on the CPU"
     )
     with threadpool_limits(arguments.threads):
         for size, epochs in sizes.items():

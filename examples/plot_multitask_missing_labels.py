@@ -1,0 +1,174 @@
+"""
+Many tasks, many labels missing
+===============================
+
+Twelve toxicity assays of the Tox21 challenge: for each compound only some were measured. One network
+learns all of them; where a label is missing, it is left out of the loss, and of the scores.
+
+The data are read from the folder ``tox21`` under the environment variable ``SKSNN_DATA``. Without it the
+example makes seven tasks of scikit-learn's handwritten digits, and removes most of their labels.
+"""
+
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
+
+from sksnn import SNNClassifier
+from sksnn.metrics import masked_roc_auc_score
+
+DATA = os.environ.get("SKSNN_DATA")
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
+if FAST:
+    warnings.simplefilter("ignore")
+
+# %%
+# The data
+# --------
+# Tox21: structural keys (ECFP4 and MACCS bits that at least 5 % of the training compounds have) and 216
+# descriptors, squashed as in the challenge winners' pipeline. The challenge's leaderboard compounds are
+# watched for early stopping. The challenge's test compounds are not among the data, so one of the
+# published folds of the training compounds is kept for the test.
+
+
+def load_tox21(folder):
+    """Return tasks, then X and Y of training, watched and test compounds."""
+    import pandas as pd
+
+    table = pd.read_csv(folder / "tox21.csv.gz")
+    features = np.load(folder / "tox21_features.npz")
+    tasks = [name for name in table if name.startswith(("NR-", "SR-"))]
+    Y = table[tasks].to_numpy(float)
+
+    parsed = features["ok"]  # a few structures could not be read
+    watched = parsed & (table["set"] == "validation").to_numpy()
+    test = parsed & (table["CVfold"] == 4).to_numpy()
+    seen_in_test = table["smiles_std"].isin(table["smiles_std"][test]).to_numpy()
+    train = parsed & ~watched & ~seen_in_test
+
+    bits = np.hstack([np.unpackbits(features[kind], axis=1) for kind in ("ecfp4_packed", "maccs_packed")])
+    bits = bits[:, bits[train].mean(axis=0) >= 0.05]
+    squash = make_pipeline(SimpleImputer(strategy="median"), RobustScaler(), FunctionTransformer(np.tanh))
+    X = np.hstack([bits, squash.fit(features["descriptors"][train]).transform(features["descriptors"])])
+    return tasks, *((X[rows], Y[rows]) for rows in (train, watched, test))
+
+
+# %%
+# Digits: seven questions that have different digits in common; four of five answers are removed from the
+# rows that are learned from.
+
+
+def load_digit_tasks():
+    """Return tasks, then X and Y of training, watched and test digits."""
+    groups = {
+        "even": [0, 2, 4, 6, 8],
+        "five or more": [5, 6, 7, 8, 9],
+        "has a loop": [0, 6, 8, 9],
+        "prime": [2, 3, 5, 7],
+        "multiple of 3": [0, 3, 6, 9],
+        "square": [0, 1, 4, 9],
+        "Fibonacci": [0, 1, 2, 3, 5, 8],
+    }
+    X, digit = load_digits(return_X_y=True)
+    Y = np.column_stack([np.isin(digit, group) for group in groups.values()]).astype(float)
+    X, X_test, Y, Y_test = train_test_split(X, Y, test_size=0.4, stratify=digit, random_state=0)
+    Y[np.random.default_rng(0).random(Y.shape) < 0.8] = np.nan
+    X_train, X_watched, Y_train, Y_watched = train_test_split(X, Y, test_size=0.2, random_state=0)
+    return list(groups), (X_train, Y_train), (X_watched, Y_watched), (X_test, Y_test)
+
+
+load = load_digit_tasks if DATA is None else lambda: load_tox21(Path(DATA) / "tox21")
+tasks, (X_train, Y_train), (X_watched, Y_watched), (X_test, Y_test) = load()
+if FAST:
+    X_train, Y_train = X_train[::2], Y_train[::2]
+print(f"{len(X_train)} training rows, {X_train.shape[1]} columns, {len(tasks)} tasks; ", end="")
+print(f"{np.isnan(Y_train).mean():.0%} of the labels are missing")
+
+# %%
+# One network for all tasks
+# -------------------------
+# ``fit`` needs nothing special: NaN marks a missing label.
+
+start = time.perf_counter()
+snn = SNNClassifier(n_units=512, lr=3e-4, max_epochs=2 if FAST else 60, random_state=0)
+snn.fit(X_train, Y_train, X_val=X_watched, y_val=Y_watched)
+scores = {"one SNN": masked_roc_auc_score(Y_test, snn.predict_proba(X_test), average=None)}
+print(f"one SNN: {time.perf_counter() - start:.0f} s, best epoch {snn.best_epoch_} of {snn.n_iter_}")
+
+# %%
+# One model a task
+# ----------------
+# What one does without masks: a model for each task, trained on the rows that have its label.
+
+
+def fit_each_task(model):
+    """Fit clones of a model to the tasks; return P(y = 1) of the test rows, a column a task."""
+    columns = []
+    for labels in Y_train.T:
+        present = ~np.isnan(labels)
+        columns.append(clone(model).fit(X_train[present], labels[present]).predict_proba(X_test)[:, 1])
+    return np.column_stack(columns)
+
+
+each = {
+    "logistic regression each": make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500)),
+    "random forest each": RandomForestClassifier(5 if FAST else 60, min_samples_leaf=2, random_state=0),
+}
+if DATA is None:  # on Tox21 this would take minutes
+    each["SNN each"] = SNNClassifier(n_units=512, lr=3e-4, max_epochs=2 if FAST else 30, random_state=0)
+for name, model in each.items():
+    start = time.perf_counter()
+    scores[name] = masked_roc_auc_score(Y_test, fit_each_task(model), average=None)
+    print(f"{name}: {time.perf_counter() - start:.0f} s")
+
+print("\nROC AUC on the test rows\n" + " " * 16 + "".join(f"{name:>26s}" for name in scores))
+for row in zip(tasks, *scores.values(), strict=True):
+    print(f"{row[0]:16s}" + "".join(f"{score:26.3f}" for score in row[1:]))
+print(f"{'mean':16s}" + "".join(f"{np.nanmean(score):26.3f}" for score in scores.values()))
+
+# %%
+# The picture
+# -----------
+# Above, what there is to learn from: labels of the training rows. Below, what came of it.
+
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(12, 7), sharex=True, layout="constrained", height_ratios=[2, 3]
+)
+place = np.arange(len(tasks))
+
+bottom = np.zeros(len(tasks))
+counts = {"yes": np.nansum(Y_train, axis=0), "no": np.sum(Y_train == 0, axis=0)}
+counts["missing"] = np.isnan(Y_train).sum(axis=0)
+for (label, count), color in zip(counts.items(), ["tab:red", "tab:blue", "gainsboro"], strict=True):
+    above.bar(place, count, 0.8, bottom, label=label, color=color)
+    bottom += count
+above.set(ylabel="training rows", title=f"{np.isnan(Y_train).mean():.0%} of the labels are missing")
+above.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+for i, (name, score) in enumerate(scores.items()):
+    width = 0.8 / len(scores)
+    below.bar(
+        place - 0.4 + (i + 0.5) * width, score, 0.92 * width, label=f"{name}\nmean {np.nanmean(score):.3f}"
+    )
+below.set_ylim(max(0, min(map(np.nanmin, scores.values())) - 0.05), 1)
+below.set_xticks(place, tasks, rotation=30, ha="right")
+below.set(ylabel="ROC AUC on the test rows", title="One network for all tasks, or one model a task")
+below.grid(axis="y", alpha=0.4)
+below.set_axisbelow(True)
+below.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
+figure.savefig(path, dpi=120)
+print(f"\nfigure saved to {path}")

@@ -1,0 +1,53 @@
+"""The gallery's examples run as a user runs them, with fewer epochs, and save their pictures."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+DATA = os.environ.get("SKSNN_DATA")
+
+
+def run_example(name, folder, **environment):
+    """Run an example in an empty folder; return what it printed and the picture's bytes."""
+    figure = folder / "figure.png"
+    environment = {**os.environ, "MPLBACKEND": "Agg", "SKSNN_EXAMPLES_FAST": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, figure],
+        cwd=folder,
+        env={name: value for name, value in environment.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, figure.read_bytes()
+
+
+def check_picture(figure):
+    assert figure.startswith(b"\x89PNG") and len(figure) > 10_000
+
+
+def test_quickstart(tmp_path):
+    printed, figure = run_example("plot_quickstart.py", tmp_path)
+    check_picture(figure)
+    for part in ("best epoch", "grid search", "pickle", "multitask", "figure saved to"):
+        assert part in printed
+
+
+def test_multitask_on_bundled_data(tmp_path):
+    printed, figure = run_example("plot_multitask_missing_labels.py", tmp_path, SKSNN_DATA=None)
+    check_picture(figure)
+    assert "7 tasks" in printed
+
+
+@pytest.mark.skipif(not DATA, reason="needs the Tox21 data: SKSNN_DATA is not set")
+def test_multitask_on_tox21(tmp_path):
+    printed, figure = run_example(
+        "plot_multitask_missing_labels.py", tmp_path, SKSNN_DATA=os.path.abspath(DATA or "")
+    )
+    check_picture(figure)
+    assert "12 tasks" in printed
