@@ -100,7 +100,7 @@ print(", ".join(f"{auc:.3f} ({task})" for task, auc in zip(TASKS, aucs, strict=T
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
 
 epochs = np.arange(1, snn.n_iter_ + 1)
-left.semilogy(epochs, snn.loss_curve_, label="training, with dropout")
+left.semilogy(epochs, snn.loss_curve_, label="training: dropout, smoothed labels")
 left.semilogy(epochs, snn.validation_loss_curve_, label="rows held back")
 left.axvline(snn.best_epoch_, color="gray", ls="--", lw=1, label=f"best epoch: {snn.best_epoch_}")
 left.set(title="Digits: early stopping", xlabel="epoch", ylabel="cross-entropy")
@@ -113,7 +113,7 @@ middle.set_xticks(range(3), search.param_grid["n_layers"])
 middle.set(
     title="Breast cancer: grid search", xlabel="hidden layers", ylabel="log-loss, 3 folds (lower is better)"
 )
-middle.margins(y=0.2)
+middle.margins(y=0.35)
 middle.legend(loc="upper left")
 
 for (task, _), y_true, y_score in zip(TASKS.items(), Y_test.T, proba.T, strict=True):

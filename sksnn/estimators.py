@@ -21,6 +21,9 @@ from .metrics import masked_r2_score
 __all__ = ["SNNClassifier", "SNNRegressor"]
 
 
+AUTO_LABEL_SMOOTHING = 0.1
+
+
 class SNNClassifier(ClassifierMixin, BaseSNN):
     """Self-normalizing neural network for classification.
 
@@ -82,8 +85,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weight of each class, multiplied with `sample_weight`. For a 2-D y one dict with keys 0 and 1
         for all tasks, one dict a task, or "balanced" over the labels present.
-    label_smoothing : float, default=0.1
-        Share of each target spread evenly over the classes during training, in [0, 1).
+    label_smoothing : float or "auto", default="auto"
+        Share of each target spread evenly over the classes during training, in [0, 1). "auto": 0.1
+        for a 1-D y, where it improved accuracy and log-loss; 0 for tasks, whose rare positives it
+        drowns.
     missing_label : float, default=nan
         What marks a missing label in a 2-D y. -1 is the other useful value: scikit-learn's
         splitters refuse NaN with ``cv=5``.
@@ -157,7 +162,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
     }
 
     def __init__(
@@ -183,7 +188,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         n_iter_no_change=10,
         tol=1e-4,
         class_weight=None,
-        label_smoothing=0.1,
+        label_smoothing="auto",
         missing_label=np.nan,
         warm_start=False,
         callbacks=None,
@@ -375,9 +380,12 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         return y
 
     def _make_criterion(self, masked):
+        smoothing = self.label_smoothing
+        if smoothing == "auto":
+            smoothing = 0.0 if self._multitask else AUTO_LABEL_SMOOTHING
         if self._multitask:
-            return losses.BinaryCrossEntropy(masked, self.label_smoothing)
-        return losses.CrossEntropy(label_smoothing=self.label_smoothing)
+            return losses.BinaryCrossEntropy(masked, smoothing)
+        return losses.CrossEntropy(label_smoothing=smoothing)
 
     def _net_params(self):
         if self._multitask:

@@ -66,8 +66,10 @@ def read(out):
     if not out.exists():
         return {}
     with out.open() as file:
-        return {(r["set"], r["method"]): tuple(map(float, (r["accuracy"], r["log_loss"], r["seconds"])))
-                for r in csv.DictReader(file)}
+        return {
+            (r["set"], r["method"]): tuple(map(float, (r["accuracy"], r["log_loss"], r["seconds"])))
+            for r in csv.DictReader(file)
+        }
 
 
 def table(results, sets, methods, title):
@@ -79,7 +81,9 @@ def table(results, sets, methods, title):
     seconds = np.array([[results[s, m][2] for m in methods] for s in sets])
     ranks = rankdata(-accuracy, axis=1)
     print(f"\n{title}: {len(sets)} sets")
-    print(f"{'method':28s} mean acc  mean rank  log-loss rank  seconds  wins/losses and p against MLPClassifier")
+    print(
+        f"{'method':28s} mean acc  mean rank  log-loss rank  seconds  wins/losses and p against MLPClassifier"
+    )
     scored = ~np.isnan(loss).any(axis=0)
     loss_ranks = np.full(len(methods), np.nan)
     loss_ranks[scored] = rankdata(loss[:, scored], axis=1).mean(axis=0)
@@ -87,8 +91,10 @@ def table(results, sets, methods, title):
     for i in np.argsort(ranks.mean(axis=0)):
         difference = accuracy[:, i] - reference
         p = wilcoxon(difference, zero_method="zsplit").pvalue if difference.any() else 1.0
-        print(f"{methods[i]:28s} {accuracy[:, i].mean():8.4f} {ranks[:, i].mean():10.2f} {loss_ranks[i]:14.2f} "
-              f"{seconds[:, i].sum():8.1f}  {np.sum(difference > 0)}/{np.sum(difference < 0)}  p={p:.2f}")
+        print(
+            f"{methods[i]:28s} {accuracy[:, i].mean():8.4f} {ranks[:, i].mean():10.2f} {loss_ranks[i]:14.2f} "
+            f"{seconds[:, i].sum():8.1f}  {np.sum(difference > 0)}/{np.sum(difference < 0)}  p={p:.2f}"
+        )
 
 
 def main():
@@ -106,8 +112,10 @@ def main():
     for name, settings in arguments.candidate or [("SNNClassifier", "dict()")]:
         settings = eval(settings)  # typed by whoever runs this script
         methods[name] = lambda settings=settings: SNNClassifier(random_state=0, **settings)
-    print(f"sklearn {sklearn.__version__}, torch {torch.__version__}, scipy {scipy.__version__}, "
-          f"{platform.machine()}, {torch.get_num_threads()} threads, seed 0")
+    print(
+        f"sklearn {sklearn.__version__}, torch {torch.__version__}, scipy {scipy.__version__}, "
+        f"{platform.machine()}, {torch.get_num_threads()} threads, seed 0"
+    )
     results = read(arguments.out)
     sets = []
     for path in sorted(folder.glob("*.npz")):
@@ -125,7 +133,10 @@ def main():
                     file.write("set,method,accuracy,log_loss,seconds\n")
                 file.write(f"{path.stem},{name},{','.join(f'{v:.6g}' for v in results[path.stem, name])}\n")
     names = list(methods)
-    halves = [s for s in sets if zlib.crc32(s.encode()) % 2], [s for s in sets if not zlib.crc32(s.encode()) % 2]
+    halves = (
+        [s for s in sets if zlib.crc32(s.encode()) % 2],
+        [s for s in sets if not zlib.crc32(s.encode()) % 2],
+    )
     table(results, sets, names, "all")
     table(results, halves[0], names, "half A (choose here)")
     table(results, halves[1], names, "half B (confirm here)")
