@@ -31,6 +31,7 @@ AUTO_BATCH = (32, 256)
 
 # What fit learns beside the attributes that end in an underscore.
 PRIVATE_STATE = (
+    "_begun_with",
     "_blueprint",
     "_class_weight",
     "_generators",
@@ -57,12 +58,16 @@ class incremental:
     def __get__(self, estimator, owner=None):
         if estimator is None:
             return self.method
-        if estimator.early_stopping is True:
+        if estimator._early_stopping() is True:
             raise _NotIncremental(
                 "early_stopping=True cannot be used with partial_fit, which makes one pass over each chunk. "
                 "Use early_stopping='auto' or False."
             )
-        if isinstance(getattr(estimator, "class_weight", None), str):
+        class_weight = getattr(estimator, "class_weight", None)
+        if any(
+            isinstance(spec, str)
+            for spec in (class_weight if isinstance(class_weight, list) else [class_weight])
+        ):
             raise _NotIncremental(
                 "class_weight='balanced' cannot be used with partial_fit, which never sees all rows. Give a "
                 "dict, for example from sklearn.utils.compute_class_weight."
@@ -77,7 +82,7 @@ class BaseSNN(BaseEstimator):
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "n_units": [Interval(Integral, 1, None, closed="left")],
         "layer_form": [StrOptions({"conic", "rectangular"})],
-        "hidden_layer_sizes": ["array-like", None],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left"), None],
         "architecture": [StrOptions(set(ARCHITECTURES)), callable],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -96,7 +101,7 @@ class BaseSNN(BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "missing_label": [Real],
         "warm_start": ["boolean"],
-        "callbacks": [list, None],
+        "callbacks": [list, tuple, None],
         "device": [str, torch.device],
         "precision": [StrOptions({"auto", "float32", "tf32", "bf16", "float64"})],
         "random_state": ["random_state"],
@@ -144,9 +149,10 @@ class BaseSNN(BaseEstimator):
             generators = self._make_generators() if first else self._generators
             if valid is None and self._holds_rows_back(len(table.y)):
                 table, valid = table.split(*self._split(table.y, generators.split))
-            self._check_trainable(table.y)
+            self._check_trainable(table.y, table.weight)
             self._check_watchable(valid)
             self._weight_mean = _mean(table.weight)
+            self._learn_scale(table, first)
             model = self._start(table, generators) if first else self._resume()
             self._train(model, table, valid, self.max_epochs, self.lr_schedule)
             self._warn_if_useless(table)
@@ -158,6 +164,7 @@ class BaseSNN(BaseEstimator):
         with self._forgetting_on_failure(first):
             table = self._check_table(X, y, sample_weight, first, classes=classes, chunk=True)
             self._weight_mean = _mean(table.weight) if first else self._weight_mean
+            self._learn_scale(table, first)
             model = self._start(table, self._make_generators()) if first else self._resume()
             self._resumes = True
             self._train(model, table, None, 1, "constant")
@@ -189,7 +196,7 @@ class BaseSNN(BaseEstimator):
             )
         if sample_weight_val is not None and X_val is None:
             raise ValueError("sample_weight_val needs X_val and y_val; got it alone. Give all three.")
-        if X_val is not None and self.early_stopping is False:
+        if X_val is not None and self._early_stopping() is False:
             raise ValueError(
                 "X_val is used for early stopping only, but early_stopping=False. Set early_stopping=True or "
                 "'auto', or leave X_val out."
@@ -213,7 +220,12 @@ class BaseSNN(BaseEstimator):
         return _training.Generators(seed, _training.resolve_device(self.device))
 
     def _holds_rows_back(self, n_rows):
-        return self.early_stopping is True or (self.early_stopping == "auto" and n_rows > EARLY_STOPPING_ROWS)
+        stops = self._early_stopping()
+        return n_rows > EARLY_STOPPING_ROWS if stops == "auto" else stops
+
+    def _early_stopping(self):
+        """Return "auto", True or False, also for numpy's booleans, as grids hold them."""
+        return self.early_stopping if isinstance(self.early_stopping, str) else bool(self.early_stopping)
 
     def _split(self, y, seed):
         """Choose training and validation rows."""
@@ -229,8 +241,13 @@ class BaseSNN(BaseEstimator):
     def _strata(self, y, n_valid):
         return None
 
-    def _check_trainable(self, y):
-        """Refuse outputs without any label among the training rows."""
+    def _check_trainable(self, y, weight):
+        """Refuse training rows without weight, and outputs without any label among them."""
+        if weight is not None and not weight.any():
+            raise ValueError(
+                f"the {len(y)} training rows all have weight 0: those with weight were held back to "
+                "watch. Set early_stopping=False, or give X_val and y_val."
+            )
         empty = np.flatnonzero(np.isnan(y).all(axis=0)) if y.ndim == 2 else []
         if len(empty):
             raise ValueError(
@@ -242,7 +259,8 @@ class BaseSNN(BaseEstimator):
         """Refuse validation rows that no loss can be computed on."""
         if valid is None:
             return
-        if np.isnan(valid.y).all() or (valid.weight is not None and not valid.weight.any()):
+        labelled = ~np.isnan(valid.y.reshape(len(valid.y), -1)).all(axis=1)
+        if not (labelled if valid.weight is None else labelled & (valid.weight > 0)).any():
             raise ValueError(
                 f"the {len(valid.y)} validation rows hold no label of positive weight: there is no loss to "
                 "watch. Give an X_val with labels, or set early_stopping=False."
@@ -250,24 +268,30 @@ class BaseSNN(BaseEstimator):
 
     def _start(self, table, generators):
         """Learn the statistics of the training rows and build the network."""
-        self._learn_scale(table)
         if self.standardize:
             encoder = Standardizer.fit(table.X, table.weight)
         else:
             encoder = Standardizer.identity(table.X.shape[1])
         self._generators, self._precision, self._resumes = generators, self.precision, False
-        self._blueprint = self._make_blueprint()
+        self._blueprint, self._begun_with = self._make_blueprint(), self._settings()
         return self._make_model(encoder)
 
     def _resume(self):
         """Return the present model, if the parameters still describe it."""
-        blueprint = self._make_blueprint()
-        changed = [name for name, value in blueprint.items() if value != self._blueprint[name]]
+        if self.device != "auto":
+            device = _training.resolve_device(self.device)
+            if device.type != self._generators.device.type:
+                raise ValueError(
+                    "device cannot change while training goes on: the network is on "
+                    f"{self._generators.device}, device={self.device!r}. Set it back, or fit with warm_start=False."
+                )
+        before = {**self._blueprint, **self._begun_with}
+        now = {**self._make_blueprint(), **self._settings()}
+        changed = [name for name in now if now[name] != before[name]]
         if changed:
             raise ValueError(
                 f"{changed[0]} cannot change while training goes on (warm_start or partial_fit): it was "
-                f"{self._blueprint[changed[0]]!r}, now {blueprint[changed[0]]!r}. Set it back, or fit with "
-                "warm_start=False."
+                f"{before[changed[0]]!r}, now {now[changed[0]]!r}. Set it back, or fit with warm_start=False."
             )
         return self.net_.module_
 
@@ -281,6 +305,11 @@ class BaseSNN(BaseEstimator):
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
         }
+
+    def _settings(self):
+        """Collect what else must not change while training goes on."""
+        names = ("standardize", "precision", *self._frozen_settings)
+        return {name: getattr(self, name) for name in names}
 
     def _hidden_layer_sizes(self):
         if self.hidden_layer_sizes is None:
@@ -323,6 +352,8 @@ class BaseSNN(BaseEstimator):
             batch_size=batch_size,
             callbacks=list(callbacks),
             n_outputs=self.n_outputs_,
+            own=isinstance(self._blueprint["architecture"], str),
+            moments=repr((self.optimizer, self.optimizer_params)),
             shuffle=self._generators.shuffle,
             precision=self._precision,
             device=str(self._generators.device),

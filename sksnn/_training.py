@@ -7,7 +7,7 @@ import copy
 import inspect
 import math
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ class SparseInputs:
         return self.encoder(torch.from_numpy(rows.toarray())).to(self.device, self.dtype)
 
 
-def encode(X, encoder, device, dtype, rows=None):
+def encode(X, encoder, device, dtype):
     """Encode raw rows in float64, chunk by chunk, into one tensor on the device.
 
     Parameters
@@ -154,29 +154,26 @@ def encode(X, encoder, device, dtype, rows=None):
     encoder : nn.Module
     device, dtype : torch.device, torch.dtype
         Of the result.
-    rows : ndarray of int, default=None
-        Which rows, in this order; all by default.
 
     Returns
     -------
     inputs : Tensor or SparseInputs
     """
     if sparse.issparse(X):
-        return SparseInputs(X if rows is None else X[rows], encoder, device, dtype)
-    n = len(X) if rows is None else len(rows)
+        return SparseInputs(X, encoder, device, dtype)
     inputs = None
-    for s in chunk_slices(n, X.shape[1]):
-        chunk = X[s] if rows is None else X[rows[s]]
-        encoded = encoder(as_tensor(chunk))
+    for s in chunk_slices(*X.shape):
+        encoded = encoder(as_tensor(X[s]))
         if inputs is None:
-            inputs = torch.empty((n, *encoded.shape[1:]), dtype=dtype, device=device)
+            inputs = torch.empty((len(X), *encoded.shape[1:]), dtype=dtype, device=device)
         inputs[s] = encoded.to(dtype)
     return inputs
 
 
 def as_tensor(array):
     """View a numpy array as a tensor; read-only and unsigned ones as a float64 copy."""
-    if array.dtype.kind != "f" or not array.flags.writeable or min(array.strides, default=0) < 0:
+    strange = any(stride < 0 or stride % array.itemsize for stride in array.strides)
+    if array.dtype.kind != "f" or not array.flags.writeable or strange:
         array = np.array(array, dtype=np.float64)
     return torch.from_numpy(array)
 
@@ -221,16 +218,23 @@ class Minibatches:
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
 
     def __len__(self):
-        return math.ceil(len(self.rows) / self.batch_size)
+        if self.generator is None:
+            return math.ceil(len(self.rows) / self.batch_size)
+        return len(self._starts())
 
     def __iter__(self):
         n, size = len(self.rows), self.batch_size
         if self.generator is None or size >= n:  # the order within a full batch is nothing
             return (self.rows[i : i + size] for i in range(0, n, size))
-        order = torch.randperm(n, generator=self.generator)
+        starts, order = self._starts(), torch.randperm(n, generator=self.generator)
         if torch.is_tensor(self.rows.inputs):
             order = order.to(self.rows.inputs.device)
-        return (self.rows[order[i : i + size]] for i in range(0, n, size))
+        return (self.rows[order[i:j]] for i, j in zip(starts, [*starts[1:], n], strict=True))
+
+    def _starts(self):
+        """Begin a batch every batch_size rows, but leave no row alone: batch norm cannot take one."""
+        n, size = len(self.rows), self.batch_size
+        return range(0, n - 1 if n > size > 1 else n, size)
 
 
 # ---------------------------------------------------------------- optimizer and callbacks
@@ -270,12 +274,17 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
         raise ValueError(f"optimizer must be a name or a subclass of torch.optim.Optimizer; got {cls!r}.")
     accepted = inspect.signature(cls).parameters
     parameters = [p for p in parameters if p.requires_grad]
+    if not parameters:
+        raise ValueError("architecture has no parameter that requires a gradient: there is nothing to train.")
     extra = dict(optimizer_params or {})
+    for name in {"lr", "weight_decay", "params"} & extra.keys():
+        raise ValueError(f"optimizer_params must not hold {name!r}; got {extra[name]!r}. Set {name} itself.")
     if weight_decay and "weight_decay" not in accepted:
         raise ValueError(
-            f"optimizer {cls.__name__} has no weight_decay; got {weight_decay}. Use 0 or 'adamw'."
+            f"optimizer {cls.__name__} has no weight_decay; got {weight_decay} (0.1 is the "
+            "classifier's default). Use 0, or 'adamw'."
         )
-    if "fused" in accepted and "foreach" not in extra and _can_fuse(parameters):
+    if "fused" in accepted and not {"foreach", "differentiable"} & extra.keys() and _can_fuse(parameters):
         extra.setdefault("fused", True)
     groups = parameters
     if "weight_decay" in accepted:  # torch's default differs between classes: always say it
@@ -296,10 +305,8 @@ def _can_fuse(parameters):
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
-def carry_over(optimizer, kind, state):
+def carry_over(optimizer, state):
     """Load the moments of an earlier optimizer of the same kind; rates and decays stay the new one's."""
-    if kind != type(optimizer).__name__:
-        return
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, new in zip(optimizer.param_groups, settings, strict=True):
@@ -408,6 +415,8 @@ class NonFiniteLoss(Exception):
         self.epoch, self.phase = epoch, phase
 
 
+# Callbacks that raise no KeyboardInterrupt of their own.
+NEVER_STOPPING = (BestEpoch, CosineDecay, EpochTimer, GradientNormClipping, PrintLog, ProgressBar)
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end")
 
 
@@ -426,11 +435,13 @@ class _FastLoop:
     per-batch entries and a synchronisation a batch. Rows that reach `infer` are encoded.
     """
 
-    def __init__(self, *args, n_outputs, precision="auto", shuffle=None, **kwargs):
+    def __init__(self, *args, n_outputs, precision="auto", shuffle=None, own=True, moments=None, **kwargs):
         super().__init__(*args, train_split=None, **kwargs)
         self.n_outputs = n_outputs
         self.precision = precision
         self.shuffle = shuffle
+        self.own = own  # the architecture is ours: it runs in float64, too
+        self.moments = moments  # tells optimizers apart whose state cannot be carried over
 
     # what skorch asks for
 
@@ -467,10 +478,11 @@ class _FastLoop:
         half = self.precision == "bf16"
         with torch.autocast(torch.device(self.device).type, torch.bfloat16) if half else nullcontext():
             outputs = self.module_.network(x)
-        if outputs.shape != (len(x), self.n_outputs):
+        if getattr(outputs, "shape", None) != (len(x), self.n_outputs):
+            got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
             raise ValueError(
                 f"architecture must map (n, {x.shape[1]}) to (n, {self.n_outputs}); for {len(x)} rows it "
-                f"returned {tuple(outputs.shape)}. Give its last layer n_outputs units."
+                f"returned {got}. Give its last layer n_outputs units, and return its output alone."
             )
         return outputs.float() if half else outputs
 
@@ -485,6 +497,8 @@ class _FastLoop:
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
             except KeyboardInterrupt as stop:  # how skorch's EarlyStopping stops
+                if isinstance(callback, NEVER_STOPPING):
+                    raise  # somebody pressed Ctrl-C while it ran
                 raise StopTraining from stop
 
     # prediction and state
@@ -492,7 +506,7 @@ class _FastLoop:
     @property
     def width_(self):
         """Width of the widest layer, inputs included."""
-        return max((max(p.shape) for p in self.module_.network.parameters()), default=1)
+        return max((n for p in self.module_.network.parameters() for n in p.shape), default=1)
 
     @torch.inference_mode()
     def forward_rows(self, X):
@@ -527,7 +541,8 @@ class _FastLoop:
         network = self.module_.network
         weights = list(network.parameters())
         if (
-            weights[0].dtype == torch.float64
+            not self.own
+            or weights[0].dtype == torch.float64
             or dtype == np.float32
             or torch.device(self.device).type != "cpu"
         ):
@@ -543,15 +558,16 @@ class _FastLoop:
             "encoder": to_numpy_state(dict(self.module_.encoder.state_dict())),
             "network": to_numpy_state(dict(self.module_.network.state_dict())),
             "history": [{k: v for k, v in row.items() if k != "batches"} for row in self.history],
-            "optimizer": type(self.optimizer_).__name__ if with_optimizer else None,
-            "moments": to_numpy_state(self.optimizer_.state_dict()) if with_optimizer else None,
+            "optimizer": to_numpy_state(self.optimizer_.state_dict()) if with_optimizer else None,
+            "moments": self.moments,
         }
 
     def unpack(self, packed):
         """Take over what `packed` returned."""
         self.module_.network.load_state_dict(from_numpy_state(packed["network"]))
         self.history.extend({**row, "batches": []} for row in packed["history"])
-        carry_over(self.optimizer_, packed["optimizer"], from_numpy_state(packed["moments"]))
+        if packed["optimizer"] is not None and packed["moments"] == self.moments:
+            carry_over(self.optimizer_, from_numpy_state(packed["optimizer"]))
         return self
 
     # the loop
@@ -559,7 +575,8 @@ class _FastLoop:
     def continue_from(self, earlier):
         """Take over the history of an earlier net and, of the same kind, its optimizer's moments."""
         self.history.extend(earlier.history)
-        carry_over(self.optimizer_, type(earlier.optimizer_).__name__, earlier.optimizer_.state_dict())
+        if earlier.moments == self.moments:
+            carry_over(self.optimizer_, earlier.optimizer_.state_dict())
 
     def train(self, rows, valid=None, n_epochs=1):
         """Run epochs over encoded rows.
@@ -581,14 +598,17 @@ class _FastLoop:
         self.needs_closure_ = closure is not None and closure.default is inspect.Parameter.empty
         self.stop_ = False
         try:
-            self.notify("on_train_begin", X=rows, y=rows.y)
-            self.fit_loop(rows, valid, n_epochs)
-        except StopTraining:
-            pass
+            with torch.enable_grad(), suppress(StopTraining):
+                self.notify("on_train_begin", X=rows, y=rows.y)
+                self.fit_loop(rows, valid, n_epochs)
         finally:
             self._drop_unfinished_epoch()
             self.module_.eval()
-        self.notify("on_train_end", X=rows, y=rows.y)
+        # An epoch's losses are taken before its last step.
+        if not torch.stack([p.isfinite().all() for p in self.module_.network.parameters()]).all():
+            raise NonFiniteLoss(len(self.history), "train")
+        with suppress(StopTraining):
+            self.notify("on_train_end", X=rows, y=rows.y)
 
     def fit_loop(self, rows, valid=None, epochs=1, **fit_params):
         """Loop over epochs until they are done or a callback sets `stop_`."""
@@ -676,12 +696,13 @@ class _FastLoop:
                 for value in (total, n_labels)
             ]
         ).tolist()
-        for i, prefix in enumerate(self.sums_):
-            loss = values[2 * i] / max(values[2 * i + 1], 1)
+        losses = [total / max(n_labels, 1) for total, n_labels in zip(values[::2], values[1::2], strict=True)]
+        for prefix, loss in zip(self.sums_, losses, strict=True):
             if not math.isfinite(loss):
                 raise NonFiniteLoss(len(self.history), prefix)
+        for i, (prefix, loss) in enumerate(zip(self.sums_, losses, strict=True)):
             key = prefix + "_loss"
-            earlier = [row[key] for row in self.history[:-1]]
+            earlier = [row[key] for row in self.history[:-1] if key in row]
             if not self.wants_batches_:
                 self.history[-1]["batches"][i][key] = loss
             self.history.record(key, loss)

@@ -38,6 +38,7 @@ def check_inputs(estimator, X, reset):
     """
     if hasattr(X, "detach"):  # a torch tensor, perhaps one that asks for a gradient
         X = X.detach()
+        X = X.float() if str(X.dtype) == "torch.bfloat16" else X  # numpy has no such numbers
     try:
         X = validate_data(
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
@@ -92,6 +93,12 @@ def check_weights(sample_weight, n_rows, name="sample_weight"):
         raise ValueError(f"{name} must not be negative; got {weight.min()}. Drop rows with weight 0 instead.")
     if not weight.any():
         raise ValueError(f"{name} must not be all zero: no row would count.")
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if not np.isfinite(total):
+        raise ValueError(
+            f"{name} is too large: its sum overflows. Divide it by its maximum, {weight.max():g}."
+        )
     return weight
 
 
@@ -174,8 +181,9 @@ def check_labels(y, missing_label, estimator, warn=True):
     y = column_or_1d(np.asarray(y), warn=warn)
     if _missing_labels(y, missing_label).any():
         raise ValueError(
-            "Input y contains NaN or missing_label in a 1-D target. Drop these rows, or give one column a "
-            "task (a 2-D y) to train on those that have labels."
+            "Input y contains NaN or missing_label in a 1-D target. Drop these rows, or give one column a task"
+            f" (a 2-D y) to train on those that have labels. If {missing_label!r} is one of the labels, "
+            "choose another missing_label."
         )
     if y.dtype == object:
         y = _concrete_labels(y)

@@ -14,7 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _training, losses
 from ._base import BaseSNN, incremental
-from ._validation import check_labels, check_targets, check_task_labels, encode_labels
+from ._validation import (
+    check_labels,
+    check_same_length,
+    check_targets,
+    check_task_labels,
+    check_weights,
+    encode_labels,
+)
 from .encodings import column_moments
 from .metrics import masked_r2_score
 
@@ -159,6 +166,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     """
 
     _net_class = _training.ClassifierNet
+    _frozen_settings = ()
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
@@ -167,6 +175,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     def __init__(
         self,
+        *,
         n_layers=4,
         n_units=256,
         layer_form="conic",
@@ -274,8 +283,16 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
                 )
         return self._fit_chunk(X, y, sample_weight, classes)
 
-    def _check_target(self, y):
-        return check_labels(y, self.missing_label, self)
+    def _check_target(self, y, warn=True):
+        if self.missing_label in (0, 1) or np.isinf(self.missing_label):
+            raise ValueError(
+                f"missing_label must differ from the labels 0 and 1, and be finite or nan; got "
+                f"{self.missing_label}. Use nan or -1."
+            )
+        y = check_labels(y, self.missing_label, self, warn)
+        if y.ndim == 1 and getattr(self, "_multitask", False) and self.n_outputs_ == 1:
+            return check_task_labels(np.reshape(y, (-1, 1)), self.missing_label)  # one task, here complete
+        return y
 
     def _learn_target(self, y, classes=None, chunk=False):
         """Learn from y whether there are tasks or classes, and which."""
@@ -299,10 +316,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
             )
 
     def _encode_target(self, y, name):
+        self._check_form(y, name)
+        return y if self._multitask else encode_labels(y, self.classes_, name)
+
+    def _check_form(self, y, name):
         if (y.ndim == 2) != self._multitask or (self._multitask and y.shape[1] != self.n_outputs_):
             expected = f"(n_rows, {self.n_outputs_})" if self._multitask else "(n_rows,)"
             raise ValueError(f"{name} has shape {y.shape}, but the estimator was fitted with {expected}.")
-        return y if self._multitask else encode_labels(y, self.classes_, name)
 
     def _strata(self, y, n_valid):
         """Stratify by class where each has a row for both sides."""
@@ -320,8 +340,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         )
         return None
 
-    def _check_trainable(self, y):
-        super()._check_trainable(y)
+    def _check_trainable(self, y, weight):
+        super()._check_trainable(y, weight)
         if self._multitask:
             lone = np.flatnonzero(np.nanmin(y, axis=0) == np.nanmax(y, axis=0))
             if len(lone):
@@ -332,8 +352,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
                     stacklevel=4,
                 )
 
-    def _learn_scale(self, table):
-        """Learn the class weights; labels themselves have no scale."""
+    def _learn_scale(self, table, first):
+        """Learn the class weights, anew at each fit; labels themselves have no scale."""
         per_task = table.y.T if self._multitask else [table.y]
         specs = (
             self.class_weight if isinstance(self.class_weight, list) else [self.class_weight] * len(per_task)
@@ -352,6 +372,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     def _weigh_classes(self, spec, y, weight):
         """Compute one weight a class from a dict or "balanced"."""
         classes = self.classes_.astype(int) if self._multitask else self.classes_
+        if not (spec is None or isinstance(spec, dict) or spec == "balanced"):
+            raise ValueError(f"class_weight must hold dicts, 'balanced' or None; got {spec!r} in its list.")
         if isinstance(spec, str):
             present = ~np.isnan(y)
             counts = np.bincount(
@@ -359,9 +381,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
             )
             return counts.sum() / (len(classes) * np.where(counts > 0, counts, np.inf))
         weights = compute_class_weight(spec, classes=classes, y=classes)
-        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
             raise ValueError(
-                f"class_weight must be finite and not negative; got {spec!r}. Use 0 to ignore a class."
+                f"class_weight must be finite, not negative, and not all zero; got {spec!r}. Use 0 to ignore "
+                "a class."
             )
         return weights
 
@@ -509,21 +532,20 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         >>> SNNClassifier(random_state=0).fit(X, y).score(X, y) > 0.95
         True
         """
-        if not self._is_multitask():
-            y = check_labels(y, self.missing_label, self, warn=False)
-            return super().score(X, y, sample_weight)
-        y = np.atleast_2d(check_task_labels(y, self.missing_label))
-        present = ~np.isnan(y)
-        labelled = present.any(axis=1)
-        if not labelled.any():
-            raise ValueError("y has no label at all: nothing to score. Give rows with labels.")
-        right = ((self.predict(X) == y) | ~present).all(axis=1)
-        weight = None if sample_weight is None else np.asarray(sample_weight)[labelled]
-        return float(np.average(right[labelled], weights=weight))
-
-    def _is_multitask(self):
         check_is_fitted(self)
-        return self._multitask
+        y = self._check_target(y, warn=False)
+        self._check_form(y, "y")
+        if not self._multitask:
+            return super().score(X, y, sample_weight)
+        check_same_length(X, y)
+        sample_weight = check_weights(sample_weight, len(y))
+        present = ~np.isnan(y)
+        labelled = present.any(axis=1) & (True if sample_weight is None else sample_weight > 0)
+        if not labelled.any():
+            raise ValueError("y has no label at all, or none of positive weight: nothing to score.")
+        right = ((self.predict(X) == y) | ~present).all(axis=1)
+        weight = None if sample_weight is None else sample_weight[labelled]
+        return float(np.average(right[labelled], weights=weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -654,6 +676,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     """
 
     _net_class = _training.RegressorNet
+    _frozen_settings = ("standardize_target",)
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "loss": [StrOptions({"squared_error", "absolute_error", "huber", "quantile"})],
@@ -663,6 +686,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
     def __init__(
         self,
+        *,
         n_layers=4,
         n_units=256,
         layer_form="conic",
@@ -775,8 +799,10 @@ class SNNRegressor(RegressorMixin, BaseSNN):
             raise ValueError(f"{name} has shape {y.shape}, but the estimator was fitted with {expected}.")
         return y
 
-    def _learn_scale(self, table):
+    def _learn_scale(self, table, first):
         """Learn mean and deviation of each output over the values present."""
+        if not first:
+            return
         self._target_mean, self._target_scale = np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
         if not self.standardize_target:
             return
@@ -784,7 +810,13 @@ class SNNRegressor(RegressorMixin, BaseSNN):
             present = ~np.isnan(y)
             weight = None if table.weight is None else table.weight[present]
             if present.any() and (weight is None or weight.any()):
-                mean, variance = column_moments(y[present, None], weight)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    mean, variance = column_moments(y[present, None], weight)
+                if not np.isfinite(mean + variance).all():
+                    raise ValueError(
+                        f"output {task} of y is too large to standardise: its variance overflows float64. "
+                        "Rescale it, or take its logarithm."
+                    )
                 self._target_mean[task] = mean[0]
                 self._target_scale[task] = np.sqrt(variance[0]) or 1.0
 
@@ -845,10 +877,15 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         >>> SNNRegressor(random_state=0).fit(X, y).score(X, y) > 0.4
         True
         """
-        prediction = self.predict(X)
+        check_is_fitted(self)
         if self._one_dimensional:
             return super().score(X, y, sample_weight)
-        return masked_r2_score(y, prediction, sample_weight=sample_weight, missing_label=self.missing_label)
+        score = masked_r2_score(
+            y, self.predict(X), sample_weight=sample_weight, missing_label=self.missing_label
+        )
+        if np.isnan(score):
+            raise ValueError("y has fewer than two values in each output: nothing to score.")
+        return score
 
 
 REGRESSION_LOSSES = {

@@ -285,7 +285,7 @@ def test_class_weight_of_tasks(tasks):
     )
     with raises("class_weight is a list of 2 but y has 3 tasks"):
         SNNClassifier(**SMALL, class_weight=[{0: 1, 1: 5}] * 2).fit(X, Y)
-    with raises("class_weight must be finite and not negative"):
+    with raises("class_weight must be finite, not negative, and not all zero"):
         SNNClassifier(**SMALL, class_weight={0: -1, 1: 5}).fit(X, Y)
 
 
@@ -795,3 +795,157 @@ def test_learning_nothing_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SNNClassifier(**SMALL).fit(X, (X[:, 0] > 0).astype(int))
+
+
+# ---------------------------------------------------------------- found by review
+
+
+@pytest.mark.parametrize("watched", [(False, True), (True, False, True)])
+def test_validation_rows_may_come_and_go_between_warm_starts(cancer, watched):
+    """A row of the history without a validation loss made the next watched fit a KeyError."""
+    X, y = cancer
+    clf = SNNClassifier(**SMALL, warm_start=True)
+    for watch in watched:
+        clf.fit(X, y, **({"X_val": X[:50], "y_val": y[:50]} if watch else {}))
+    assert len(clf.loss_curve_) == 15 * len(watched)
+    assert len(clf.validation_loss_curve_) == 15 * sum(watched)
+
+
+def test_numpy_booleans_are_booleans(cancer):
+    """Grids hold numpy's booleans; np.True_ was taken for neither True nor "auto"."""
+    X, y = cancer
+    assert SNNClassifier(**SMALL, early_stopping=np.True_).fit(X, y).validation_loss_curve_
+    with raises("X_val is used for early stopping only"):
+        SNNClassifier(**SMALL, early_stopping=np.False_).fit(X, y, X_val=X, y_val=y)
+
+
+CHANGES = {
+    "dropout": ("dropout", 0.3),
+    "precision": ("precision", "float64"),
+    "standardize": ("standardize", False),
+    "standardize_target": ("standardize_target", False),
+    "hidden_layer_sizes": ("n_units", 8),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_cannot_change_in_a_warm_start_says_so(diabetes, name):
+    """Changed parameters were ignored."""
+    reg = SNNRegressor(**SMALL, warm_start=True).fit(*diabetes)
+    parameter, value = CHANGES[name]
+    with raises(f"{name} cannot change while training goes on (warm_start or partial_fit)"):
+        reg.set_params(**{parameter: value}).fit(*diabetes)
+    assert reg.n_iter_ == 15, "a refused call must leave the model as it was"
+
+
+def test_what_can_change_in_a_warm_start_counts(cancer):
+    X, y = cancer
+    clf = SNNClassifier(**SMALL, warm_start=True).fit(X, y)
+    before = clf.predict_proba(X)[:, 1].mean()
+    clf.set_params(class_weight={0: 1, 1: 50}, optimizer_params={"amsgrad": True}, weight_decay=0.0).fit(X, y)
+    assert clf.predict_proba(X)[:, 1].mean() > before
+
+
+def test_score_checks_shapes_and_weights(tasks):
+    """A y of one column was broadcast over three tasks; weights went unchecked."""
+    X, Y = tasks
+    clf = SNNClassifier(**SMALL).fit(X, Y)
+    for y in (Y[:, :1], Y[:, :2]):
+        with raises("but the estimator was fitted with (n_rows, 3)"):
+            clf.score(X, y)
+    with raises("inconsistent numbers of samples"):
+        clf.score(X, Y[:1])
+    with raises("one weight a row"):
+        clf.score(X, Y, sample_weight=np.ones(3))
+    with raises("sample_weight must not be negative"):
+        clf.score(X, Y, sample_weight=-np.ones(len(X)))
+    reg = SNNRegressor(**SMALL).fit(X, Y)
+    with raises("nothing to score"):
+        reg.score(X, np.full_like(Y, np.nan))
+
+
+def test_one_task_stays_one_task_where_labels_are_complete(tasks):
+    """A complete y_val or chunk of one column was ravelled and then refused."""
+    X, Y = tasks
+    complete = np.nan_to_num(Y[:50, :1])
+    clf = SNNClassifier(**SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataConversionWarning)
+        clf.fit(X[50:], Y[50:, :1], X_val=X[:50], y_val=complete).partial_fit(X[:50], complete)
+        assert 0.5 < clf.score(X[:50], complete) <= 1
+    assert clf.predict_proba(X).shape == (len(X), 1)
+
+
+@pytest.mark.parametrize("missing_label", [0, 1, np.inf])
+def test_missing_label_is_no_label(tasks, missing_label):
+    X, Y = tasks
+    with raises("missing_label must differ from the labels 0 and 1"):
+        SNNClassifier(**SMALL, missing_label=missing_label).fit(X, np.nan_to_num(Y))
+
+
+CLASS_WEIGHTS = {
+    "strings": (["even", "even", "even"], "class_weight must hold dicts, 'balanced' or None; got 'even'"),
+    "numbers": ([1, 2, 3], "class_weight must hold dicts, 'balanced' or None; got 1"),
+    "nothing": ({0: 0, 1: 0}, "class_weight must be finite, not negative, and not all zero"),
+}
+
+
+@pytest.mark.parametrize(("class_weight", "message"), CLASS_WEIGHTS.values(), ids=CLASS_WEIGHTS)
+def test_bad_class_weights(tasks, class_weight, message):
+    with raises(message):
+        SNNClassifier(**SMALL, class_weight=class_weight).fit(*tasks)
+
+
+def test_balanced_in_a_list_is_no_chunks_business(tasks):
+    with raises("class_weight='balanced' cannot be used with partial_fit"):
+        SNNClassifier(**SMALL, class_weight=["balanced", None, None]).partial_fit(*tasks)
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+def test_optimizer_params_hold_no_parameter_of_ours(iris, name):
+    with raises(f"optimizer_params must not hold '{name}'; got 0.5. Set {name} itself"):
+        SNNClassifier(**SMALL, optimizer_params={name: 0.5}).fit(*iris)
+
+
+def test_weights_that_a_split_leaves_out(diabetes):
+    X, y = diabetes
+    alone = np.zeros(len(y))
+    settings = {**SMALL, "early_stopping": True, "validation_fraction": 0.6}
+    held, kept = [], []
+    for row in range(12):
+        alone[:] = np.arange(len(y)) == row
+        with pytest.raises(ValueError, match="weight 0|no label of positive weight") as error:
+            SNNRegressor(**settings).fit(X, y, sample_weight=alone)
+        (held if "training rows all have weight 0" in str(error.value) else kept).append(row)
+    assert held and kept
+    with raises("sample_weight is too large: its sum overflows"):
+        SNNRegressor(**SMALL).fit(X, y, sample_weight=np.full(len(y), 1e308))
+
+
+def test_labels_on_rows_without_weight_are_not_watched(tasks):
+    """Their loss is 0 from the first epoch on, which was then the best."""
+    X, Y = tasks
+    weight = np.isnan(Y[:100]).all(axis=1).astype(float)
+    weight[0], Y = 1.0, Y.copy()
+    Y[0] = np.nan
+    with raises("no label of positive weight"):
+        SNNClassifier(**SMALL).fit(X[100:], Y[100:], X_val=X[:100], y_val=Y[:100], sample_weight_val=weight)
+
+
+def test_targets_too_large_to_standardise(diabetes):
+    with raises("output 0 of y is too large to standardise"):
+        SNNRegressor(**SMALL).fit(diabetes[0], diabetes[1] * 1e160)
+
+
+def test_weights_that_overflow_in_the_last_step(diabetes):
+    """The losses of an epoch are taken before its last step, and did not see it."""
+    X, y = diabetes
+    settings = {**SMALL, "max_epochs": 1, "lr": 1e38, "batch_size": 1000}
+    with raises("training diverged"):
+        SNNRegressor(**settings).fit(X, y)
+    with raises("training diverged"):
+        SNNRegressor(**settings).partial_fit(X, y)
+
+
+def test_sizes_may_be_one_number(iris):
+    assert len(SNNClassifier(**SMALL, hidden_layer_sizes=8).fit(*iris).net_.module_.network.layers) == 2
