@@ -283,7 +283,8 @@ class BaseSNN(BaseEstimator):
             if device.type != self._generators.device.type:
                 raise ValueError(
                     "device cannot change while training goes on: the network is on "
-                    f"{self._generators.device}, device={self.device!r}. Set it back, or fit with warm_start=False."
+                    f"{self._generators.device}, device={self.device!r}. Set it back, or "
+                    "fit with warm_start=False."
                 )
         before = {**self._blueprint, **self._begun_with}
         now = {**self._make_blueprint(), **self._settings()}

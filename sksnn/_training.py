@@ -281,7 +281,7 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
         raise ValueError(f"optimizer_params must not hold {name!r}; got {extra[name]!r}. Set {name} itself.")
     if weight_decay and "weight_decay" not in accepted:
         raise ValueError(
-            f"optimizer {cls.__name__} has no weight_decay; got {weight_decay} (0.1 is the "
+            f"optimizer {cls.__name__} has no weight_decay; got {weight_decay} (0.3 is the "
             "classifier's default). Use 0, or 'adamw'."
         )
     if "fused" in accepted and not {"foreach", "differentiable"} & extra.keys() and _can_fuse(parameters):

@@ -181,8 +181,8 @@ def check_labels(y, missing_label, estimator, warn=True):
     y = column_or_1d(np.asarray(y), warn=warn)
     if _missing_labels(y, missing_label).any():
         raise ValueError(
-            "Input y contains NaN or missing_label in a 1-D target. Drop these rows, or give one column a task"
-            f" (a 2-D y) to train on those that have labels. If {missing_label!r} is one of the labels, "
+            "Input y contains NaN or missing_label in a 1-D target. Drop these rows, or give one column a "
+            f"task (a 2-D y) to train on those that have labels. If {missing_label!r} is one of the labels, "
             "choose another missing_label."
         )
     if y.dtype == object:

@@ -70,7 +70,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     lr_schedule : {"constant", "cosine"}, default="cosine"
         "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For others put
         skorch's ``LRScheduler`` into `callbacks`, with "constant".
-    weight_decay : float, default=0.1
+    weight_decay : float, default=0.3
         Of weights; biases are never decayed. A penalty on the squared weights with "adam" and "sgd",
         decoupled with "adamw".
     max_grad_norm : float, default=None
@@ -188,7 +188,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         optimizer_params=None,
         lr=1e-3,
         lr_schedule="cosine",
-        weight_decay=0.1,
+        weight_decay=0.3,
         max_grad_norm=None,
         batch_size="auto",
         max_epochs=60,
