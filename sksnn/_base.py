@@ -354,7 +354,7 @@ class BaseSNN(BaseEstimator):
             callbacks=list(callbacks),
             n_outputs=self.n_outputs_,
             own=isinstance(self._blueprint["architecture"], str),
-            moments=repr((self.optimizer, self.optimizer_params)),
+            moments=repr((self.optimizer, self.optimizer_params, self.weight_decay > 0)),
             shuffle=self._generators.shuffle,
             precision=self._precision,
             device=str(self._generators.device),

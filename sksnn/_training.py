@@ -287,7 +287,9 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
     if "fused" in accepted and not {"foreach", "differentiable"} & extra.keys() and _can_fuse(parameters):
         extra.setdefault("fused", True)
     groups = parameters
-    if "weight_decay" in accepted:  # torch's default differs between classes: always say it
+    if "weight_decay" in accepted and not weight_decay:  # torch's defaults differ between classes
+        extra["weight_decay"] = 0.0
+    elif "weight_decay" in accepted:
         decayed = [p for p in parameters if p.ndim > 1]
         kept = [p for p in parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

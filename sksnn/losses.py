@@ -147,6 +147,12 @@ class CrossEntropy(_SmoothedLoss):
     tensor(1.3863)
     """
 
+    def forward(self, output, y, weight=None):
+        """Average the loss over the rows, in one step where none has a weight."""
+        if weight is None:
+            return F.cross_entropy(output, y, label_smoothing=self._smoothing)
+        return super().forward(output, y, weight)
+
     def pointwise(self, output, y):
         """Return the cross-entropy of each row, (n,)."""
         return F.cross_entropy(output, y, reduction="none", label_smoothing=self._smoothing)

@@ -93,8 +93,8 @@ def _drop_steps(rate):
     return min(round(rate * 65536), 65535)
 
 
-def draw_keep(shape, rate, generator=None, device=None):
-    """Draw which units alpha dropout keeps.
+def draw_keep(shape, rate, generator=None, device=None, dtype=torch.float32):
+    """Draw which units alpha dropout keeps: 1 for those, 0 for the others.
 
     Four decisions are cut from each 64-bit draw, so the rate is rounded to 1/65536; that is
     several times cheaper than one Bernoulli draw a unit.
@@ -109,25 +109,32 @@ def draw_keep(shape, rate, generator=None, device=None):
         None draws from torch's global generator.
     device : torch.device, default=None
         Where to draw: the generator's device by default.
+    dtype : torch.dtype, default=torch.float32
+        Of the mask, which enters a product: that of the units.
 
     Returns
     -------
-    keep : Tensor of bool
+    keep : Tensor
 
     Examples
     --------
     >>> keep = draw_keep((1000, 1000), 0.25, torch.Generator().manual_seed(0))
-    >>> round(keep.double().mean().item(), 2)
+    >>> round(keep.mean().item(), 2)
     0.75
     """
     if device is None and generator is not None:
         device = generator.device
+    if _drop_steps(rate) == 0:
+        return torch.ones(shape, dtype=dtype, device=device)
     n = math.prod(shape)
     bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=device)
     # The full range: random_() without bounds leaves the top bit 0, and with it a quarter of the
     # 16-bit lanes non-negative.
     bits.random_(-(2**63), None, generator=generator)
-    return (bits.view(torch.int16)[:n] >= _drop_steps(rate) - 32768).view(shape)
+    least_kept = _drop_steps(rate) - 32768
+    # Clamping is several times faster than comparing: torch vectorises it.
+    keep = bits.view(torch.int16)[:n].clamp_(least_kept - 1, least_kept)
+    return keep.to(dtype).add_(1 - least_kept).view(shape)
 
 
 class AlphaDropout(nn.Module):
@@ -173,15 +180,16 @@ class AlphaDropout(nn.Module):
         self.dropped = self.slope * SATURATION_01 + self.intercept
 
     def forward(self, x, keep=None):
-        """Drop units of x; `keep` (bool, the shape of x) replaces a fresh draw.
+        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw.
 
         Does nothing in evaluation mode or at rate 0.
         """
         if not self.training or self.rate == 0:
             return x
         if keep is None:
-            keep = draw_keep(x.shape, self.rate, self.generator, x.device)
-        return torch.where(keep, x * self.slope + self.intercept, self.dropped)
+            keep = draw_keep(x.shape, self.rate, self.generator, x.device, x.dtype)
+        # slope * x + intercept where kept, and `dropped` elsewhere, without a branch.
+        return x.mul(self.slope).add_(self.intercept - self.dropped).mul(keep.to(x.dtype)).add_(self.dropped)
 
     def extra_repr(self):
         """Name the parameters in the module's repr."""
@@ -239,7 +247,7 @@ class SNN(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (n, n_inputs)
-        masks : sequence of Tensor of bool, default=None
+        masks : sequence of Tensor, default=None
             What to keep of the inputs and of each hidden layer, n_layers + 1 masks, in place
             of fresh draws; None where nothing is dropped.
 
@@ -247,11 +255,21 @@ class SNN(nn.Module):
         -------
         logits : Tensor of shape (n, n_outputs)
         """
-        masks = masks or [None] * len(self.layers)
+        masks = masks or [None, *self._draw_masks(x)]
         x = self.input_dropout(x, masks[0])
         for layer, keep in zip(self.layers[:-1], masks[1:], strict=True):
             x = self.dropout(F.selu(layer(x)), keep)
         return self.layers[-1](x)
+
+    def _draw_masks(self, x):
+        """Draw the masks of all hidden layers at once, which small networks are glad of."""
+        widths = [layer.out_features for layer in self.layers[:-1]]
+        if not self.training or self.dropout.rate == 0:
+            return [None] * len(widths)
+        sizes = [len(x) * width for width in widths]
+        generator = self.dropout.generator
+        drawn = draw_keep((sum(sizes),), self.dropout.rate, generator, x.device, x.dtype).split(sizes)
+        return [keep.view(len(x), width) for keep, width in zip(drawn, widths, strict=True)]
 
 
 class EncodedNetwork(nn.Module):
