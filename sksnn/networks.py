@@ -234,7 +234,8 @@ class SNN(nn.Module):
         dropout_generator=None,
     ):
         super().__init__()
-        widths = (n_inputs, *hidden_layer_sizes, n_outputs)
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        widths = (n_inputs, *self.hidden_layer_sizes, n_outputs)
         self.layers = nn.ModuleList(
             lecun_linear(i, o, generator) for i, o in zip(widths[:-1], widths[1:], strict=True)
         )
@@ -263,7 +264,7 @@ class SNN(nn.Module):
 
     def _draw_masks(self, x):
         """Draw the masks of all hidden layers at once, which small networks are glad of."""
-        widths = [layer.out_features for layer in self.layers[:-1]]
+        widths = self.hidden_layer_sizes
         if not self.training or self.dropout.rate == 0:
             return [None] * len(widths)
         sizes = [len(x) * width for width in widths]
