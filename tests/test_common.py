@@ -41,8 +41,7 @@ def expected_failures(estimator):
     }
 
 
-@pytest.mark.filterwarnings("default")
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("default", "ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(list(_instances()), expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

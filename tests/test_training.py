@@ -321,6 +321,14 @@ def test_an_exception_of_a_callback_leaves_nothing_fitted(data):
     assert not clf.__sklearn_is_fitted__() and not hasattr(clf, "classes_")
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let SIGINT raise KeyboardInterrupt also where a shell started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Interrupt(Callback):
     """Press Ctrl-C in epoch 3: at its end, or within it where the loop itself is running."""
 
@@ -333,7 +341,7 @@ class Interrupt(Callback):
 
 
 @pytest.mark.parametrize("where", ["end", "middle", "first"])
-def test_ctrl_c_keeps_the_epochs_done_and_is_raised_again(data, monkeypatch, where):
+def test_ctrl_c_keeps_the_epochs_done_and_is_raised_again(data, monkeypatch, ctrl_c, where):
     """A Ctrl-C used to end one fit silently, and a grid search went on with half a model."""
     X, y = data
     name = "on_epoch_end" if where == "end" else "train_step"
@@ -651,7 +659,7 @@ def test_modules_that_return_more_than_logits_or_learn_nothing(data):
 
 
 @pytest.mark.parametrize("settings", [{"verbose": 1}, {"max_grad_norm": 1.0}], ids=["bar", "clipping"])
-def test_ctrl_c_inside_our_own_callbacks_is_raised_again(data, monkeypatch, settings):
+def test_ctrl_c_inside_our_own_callbacks_is_raised_again(data, monkeypatch, ctrl_c, settings):
     """It was taken for a callback's wish to stop, and fit returned as if all were well."""
     target, hook = (
         (_training.EpochProgressBar, "on_batch_end")
