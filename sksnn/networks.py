@@ -180,7 +180,7 @@ class AlphaDropout(nn.Module):
         self.dropped = self.slope * SATURATION_01 + self.intercept
 
     def forward(self, x, keep=None):
-        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw.
+        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x, or prepared) replaces a fresh draw.
 
         Does nothing in evaluation mode or at rate 0.
         """
@@ -188,8 +188,24 @@ class AlphaDropout(nn.Module):
             return x
         if keep is None:
             keep = draw_keep(x.shape, self.rate, self.generator, x.device, x.dtype)
-        # slope * x + intercept where kept, and `dropped` elsewhere, without a branch.
-        return x.mul(self.slope).add_(self.intercept - self.dropped).mul(keep.to(x.dtype)).add_(self.dropped)
+        factor, offset = keep if isinstance(keep, tuple) else self.prepare(keep.to(x.dtype))
+        return torch.addcmul(offset, x, factor)
+
+    def prepare(self, keep):
+        """Turn a mask into what `forward` multiplies with and adds, for all layers at once.
+
+        Parameters
+        ----------
+        keep : Tensor
+            1 for units to keep, 0 for the others.
+
+        Returns
+        -------
+        factor, offset : Tensor
+            The slope and the intercept of the affine map where kept; 0 and the saturation it maps
+            to elsewhere.
+        """
+        return keep * self.slope, (keep * (self.intercept - self.dropped)).add_(self.dropped)
 
     def extra_repr(self):
         """Name the parameters in the module's repr."""
@@ -269,8 +285,12 @@ class SNN(nn.Module):
             return [None] * len(widths)
         sizes = [len(x) * width for width in widths]
         generator = self.dropout.generator
-        drawn = draw_keep((sum(sizes),), self.dropout.rate, generator, x.device, x.dtype).split(sizes)
-        return [keep.view(len(x), width) for keep, width in zip(drawn, widths, strict=True)]
+        drawn = draw_keep((sum(sizes),), self.dropout.rate, generator, x.device, x.dtype)
+        factors, offsets = (part.split(sizes) for part in self.dropout.prepare(drawn))
+        return [
+            (factor.view(-1, width), offset.view(-1, width))
+            for factor, offset, width in zip(factors, offsets, widths, strict=True)
+        ]
 
 
 class EncodedNetwork(nn.Module):

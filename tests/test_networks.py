@@ -359,3 +359,17 @@ def test_encoded_network_subtracts_in_float64_and_answers_in_its_own_dtype():
         outputs = model.to(dtype)(rows)
         assert outputs.dtype == dtype
         assert torch.equal(outputs[1], model.network.layers[0].weight[:, 0])
+
+
+def test_masks_drawn_at_once_are_the_masks_handed_in():
+    """Two ways to the same loss and gradients: one draw for all layers, or a mask for each."""
+    x = torch.randn(7, 6, dtype=torch.float64, generator=seeded(1))
+    net = SNN(6, 2, (9, 5), 0.3, generator=seeded(2), dropout_generator=seeded(3)).double().train()
+    drawn = draw_keep((7 * 9 + 7 * 5,), 0.3, seeded(3)).bool()
+    masks = [None, drawn[: 7 * 9].view(7, 9), drawn[7 * 9 :].view(7, 5)]
+    at_once, one_by_one = net(x), net(x, masks)
+    torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-12)
+    gradients = [
+        torch.autograd.grad(out.square().sum(), tuple(net.parameters())) for out in (at_once, one_by_one)
+    ]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
