@@ -43,6 +43,11 @@ def check_inputs(estimator, X, reset):
         X = validate_data(
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
         )
+        if X.dtype.kind in "mM":
+            raise ValueError(
+                f"X must hold numbers; got {X.dtype}. Turn dates into numbers first: days since "
+                "some date, weekday, month."
+            )
         if X.dtype == object:  # frames of mixed columns, categorical ones among them
             X = check_array(X, dtype=np.float64, input_name="X")
     except (ValueError, TypeError) as error:

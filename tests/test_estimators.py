@@ -608,6 +608,7 @@ BAD_X = {
     "inf": (lambda X: _with(X, np.inf), "contains infinity"),
     "strings": (lambda X: np.where(X > 3, "high", "low").astype(object), "OneHotEncoder"),
     "string dtype": (lambda X: np.where(X > 3, "high", "low"), "OneHotEncoder"),
+    "dates": (lambda X: X.astype("datetime64[s]"), "X must hold numbers; got datetime64[s]"),
     "one dimension": (lambda X: X[:, 0], "Expected 2D array"),
     "three dimensions": (lambda X: X[:, :, None], "Found array with dim 3"),
     "complex": (lambda X: X + 1j, "Complex data not supported"),
