@@ -464,11 +464,23 @@ class BaseSNN(BaseEstimator):
     # ------------------------------------------------------------ prediction
 
     def _outputs(self, X):
-        """Compute the outputs of the network, (n_rows, n_outputs), float32 for float32 X, else float64."""
+        """Compute the outputs of the network, (n_rows, n_outputs), float32 for float32 X, else float64.
+
+        Raises
+        ------
+        ValueError
+            If an output is not finite.
+        """
         check_is_fitted(self)
         X = check_inputs(self, X, reset=False)
         with self._device_context():
             outputs = self.net_.forward_rows(X)
+        strange = np.flatnonzero(~outputs.isfinite().all(dim=1).numpy())
+        if len(strange):
+            raise ValueError(
+                f"the outputs of row {strange[0]} of X are not finite: it holds values too far from those seen "
+                "in fit. Clip or rescale them."
+            )
         return outputs.numpy().astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
     # ------------------------------------------------------------ scikit-learn

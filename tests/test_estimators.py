@@ -948,5 +948,16 @@ def test_weights_that_overflow_in_the_last_step(diabetes):
         SNNRegressor(**settings).partial_fit(X, y)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_too_far_away_to_predict_are_named(iris, dtype):
+    """They overflowed in the network and came back as NaN."""
+    X, y = iris
+    clf = SNNClassifier(**SMALL).fit(X, y)
+    far = X.astype(dtype)
+    far[7] = 0.9 * np.finfo(dtype).max * np.array([1, -1, 1, -1])
+    with raises("the outputs of row 7 of X are not finite"):
+        clf.predict(far)
+
+
 def test_sizes_may_be_one_number(iris):
     assert len(SNNClassifier(**SMALL, hidden_layer_sizes=8).fit(*iris).net_.module_.network.layers) == 2
