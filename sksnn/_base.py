@@ -478,8 +478,8 @@ class BaseSNN(BaseEstimator):
         strange = np.flatnonzero(~outputs.isfinite().all(dim=1).numpy())
         if len(strange):
             raise ValueError(
-                f"the outputs of row {strange[0]} of X are not finite: it holds values too far from those seen "
-                "in fit. Clip or rescale them."
+                f"the outputs of row {strange[0]} of X are not finite: it holds values too far from those "
+                "seen in fit. Clip or rescale them."
             )
         return outputs.numpy().astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
