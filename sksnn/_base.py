@@ -35,8 +35,7 @@ PRIVATE_STATE = (
     "_blueprint",
     "_class_weight",
     "_generators",
-    "_multitask",
-    "_one_dimensional",
+    "_two_dimensional",
     "_precision",
     "_resumes",
     "_target_mean",
@@ -212,6 +211,12 @@ class BaseSNN(BaseEstimator):
             self._learn_target(y, **form)
         return Table(X, self._encode_target(y, "y" + suffix), weight)
 
+    def _check_form(self, y, name):
+        """Refuse a target of another shape than the one learned from."""
+        if (y.ndim == 2) != self._two_dimensional or (y.ndim == 2 and y.shape[1] != self.n_outputs_):
+            expected = f"(n_rows, {self.n_outputs_})" if self._two_dimensional else "(n_rows,)"
+            raise ValueError(f"{name} has shape {y.shape}, but the estimator was fitted with {expected}.")
+
     def _make_generators(self):
         """Derive all random sources from random_state; None takes fresh entropy, not numpy's global."""
         seed = np.random.SeedSequence().entropy
@@ -329,8 +334,11 @@ class BaseSNN(BaseEstimator):
         init = torch.Generator().manual_seed(generators.init)
         with self._random_sources():
             network = build_network(**self._blueprint, generator=init, dropout_generator=generators.dropout)
-        dtype = _training.parameter_dtype(self._precision, generators.device)
-        return EncodedNetwork(encoder, network.to(generators.device, dtype)).eval()
+        return EncodedNetwork(encoder, network.to(generators.device, self._dtype())).eval()
+
+    def _dtype(self):
+        """Return the dtype of weights, inputs and targets."""
+        return _training.parameter_dtype(self._precision, self._generators.device)
 
     def _random_sources(self):
         """Give a user's own module, which can draw from torch's global generator only, one of ours."""
@@ -446,7 +454,7 @@ class BaseSNN(BaseEstimator):
         weight = self._label_weight(table.y, weight) if training else weight
         if weight is not None and table.y.ndim == 2 and weight.ndim == 1:
             weight = weight[:, None]
-        dtype = _training.parameter_dtype(self._precision, self._generators.device)
+        dtype = self._dtype()
         y = self._scale_target(table.y)
         place = partial(torch.as_tensor, device=self._generators.device)
         y = place(y, dtype=dtype if y.dtype.kind == "f" else torch.int64)
@@ -457,8 +465,7 @@ class BaseSNN(BaseEstimator):
 
     def _to_device(self, model, table, training=False):
         """Encode a table and put it on the device, once."""
-        dtype = _training.parameter_dtype(self._precision, self._generators.device)
-        inputs = _training.encode(table.X, model.encoder, self._generators.device, dtype)
+        inputs = _training.encode(table.X, model.encoder, self._generators.device, self._dtype())
         return _training.Rows(inputs, *self._to_tensors(table, training))
 
     # ------------------------------------------------------------ prediction

@@ -290,14 +290,14 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
                 f"{self.missing_label}. Use nan or -1."
             )
         y = check_labels(y, self.missing_label, self, warn)
-        if y.ndim == 1 and getattr(self, "_multitask", False) and self.n_outputs_ == 1:
+        if y.ndim == 1 and getattr(self, "_two_dimensional", False) and self.n_outputs_ == 1:
             return check_task_labels(np.reshape(y, (-1, 1)), self.missing_label)  # one task, here complete
         return y
 
     def _learn_target(self, y, classes=None, chunk=False):
         """Learn from y whether there are tasks or classes, and which."""
-        self._multitask = y.ndim == 2
-        if self._multitask:
+        self._two_dimensional = y.ndim == 2
+        if self._two_dimensional:
             # scikit-learn's scorers must take predict_proba's columns as they are; at dtype object
             # they do not mistake two tasks for the two classes of a binary problem.
             self.classes_ = np.array([0, 1], dtype=object)
@@ -317,16 +317,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     def _encode_target(self, y, name):
         self._check_form(y, name)
-        return y if self._multitask else encode_labels(y, self.classes_, name)
-
-    def _check_form(self, y, name):
-        if (y.ndim == 2) != self._multitask or (self._multitask and y.shape[1] != self.n_outputs_):
-            expected = f"(n_rows, {self.n_outputs_})" if self._multitask else "(n_rows,)"
-            raise ValueError(f"{name} has shape {y.shape}, but the estimator was fitted with {expected}.")
+        return y if self._two_dimensional else encode_labels(y, self.classes_, name)
 
     def _strata(self, y, n_valid):
         """Stratify by class where each has a row for both sides."""
-        if self._multitask:
+        if self._two_dimensional:
             return None
         counts = np.bincount(y)
         if min(counts[counts > 0]) >= 2 and min(n_valid, len(y) - n_valid) >= self.n_outputs_:
@@ -342,7 +337,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     def _check_trainable(self, y, weight):
         super()._check_trainable(y, weight)
-        if self._multitask:
+        if self._two_dimensional:
             lone = np.flatnonzero(np.nanmin(y, axis=0) == np.nanmax(y, axis=0))
             if len(lone):
                 warnings.warn(
@@ -354,7 +349,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     def _learn_scale(self, table, first):
         """Learn the class weights, anew at each fit; labels themselves have no scale."""
-        per_task = table.y.T if self._multitask else [table.y]
+        per_task = table.y.T if self._two_dimensional else [table.y]
         specs = (
             self.class_weight if isinstance(self.class_weight, list) else [self.class_weight] * len(per_task)
         )
@@ -371,7 +366,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     def _weigh_classes(self, spec, y, weight):
         """Compute one weight a class from a dict or "balanced"."""
-        classes = self.classes_.astype(int) if self._multitask else self.classes_
+        classes = self.classes_.astype(int) if self._two_dimensional else self.classes_
         if not (spec is None or isinstance(spec, dict) or spec == "balanced"):
             raise ValueError(f"class_weight must hold dicts, 'balanced' or None; got {spec!r} in its list.")
         if isinstance(spec, str):
@@ -393,7 +388,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         if self._class_weight is None:
             return weight
         codes = np.nan_to_num(y).astype(int)
-        if not self._multitask:
+        if not self._two_dimensional:
             factor = self._class_weight[0][codes]
             return factor if weight is None else weight * factor
         factor = self._class_weight[np.arange(codes.shape[1]), codes]
@@ -405,13 +400,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     def _make_criterion(self, masked):
         smoothing = self.label_smoothing
         if smoothing == "auto":
-            smoothing = 0.0 if self._multitask else AUTO_LABEL_SMOOTHING
-        if self._multitask:
+            smoothing = 0.0 if self._two_dimensional else AUTO_LABEL_SMOOTHING
+        if self._two_dimensional:
             return losses.BinaryCrossEntropy(masked, smoothing)
         return losses.CrossEntropy(label_smoothing=smoothing)
 
     def _net_params(self):
-        if self._multitask:
+        if self._two_dimensional:
             return {"classes": self.classes_, "predict_nonlinearity": torch.sigmoid}
         return {"classes": np.arange(self.n_outputs_), "predict_nonlinearity": _training.softmax}
 
@@ -437,7 +432,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         (2, 3)
         """
         z = self._outputs(X)
-        return z if self._multitask or self.n_outputs_ > 2 else z[:, 1] - z[:, 0]
+        return z if self._two_dimensional or self.n_outputs_ > 2 else z[:, 1] - z[:, 0]
 
     def predict_log_proba(self, X):
         """Compute logarithms of `predict_proba`, from the logits, without underflow.
@@ -458,7 +453,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         True
         """
         z = self._outputs(X)
-        return log_expit(z) if self._multitask else log_softmax(z, axis=1)
+        return log_expit(z) if self._two_dimensional else log_softmax(z, axis=1)
 
     def predict_proba(self, X):
         """Compute probabilities.
@@ -480,7 +475,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         array([1., 1., 1.])
         """
         z = self._outputs(X)
-        return expit(z) if self._multitask else softmax(z, axis=1)
+        return expit(z) if self._two_dimensional else softmax(z, axis=1)
 
     def predict(self, X):
         """Predict labels.
@@ -502,7 +497,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         array([0, 1, 2])
         """
         z = self._outputs(X)
-        return (z > 0).astype(int) if self._multitask else self.classes_[z.argmax(axis=1)]
+        return (z > 0).astype(int) if self._two_dimensional else self.classes_[z.argmax(axis=1)]
 
     def score(self, X, y, sample_weight=None):
         """Compute the share of rows whose present labels are all predicted right.
@@ -535,7 +530,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         check_is_fitted(self)
         y = self._check_target(y, warn=False)
         self._check_form(y, "y")
-        if not self._multitask:
+        if not self._two_dimensional:
             return super().score(X, y, sample_weight)
         check_same_length(X, y)
         sample_weight = check_weights(sample_weight, len(y))
@@ -790,13 +785,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
     def _learn_target(self, y, chunk=False, classes=None):
         """Learn from y how many outputs there are."""
-        self._one_dimensional = y.ndim == 1
+        self._two_dimensional = y.ndim == 2
         self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
 
     def _encode_target(self, y, name):
-        if (y.ndim == 1) != self._one_dimensional or (y.ndim == 2 and y.shape[1] != self.n_outputs_):
-            expected = "(n_rows,)" if self._one_dimensional else f"(n_rows, {self.n_outputs_})"
-            raise ValueError(f"{name} has shape {y.shape}, but the estimator was fitted with {expected}.")
+        self._check_form(y, name)
         return y
 
     def _learn_scale(self, table, first):
@@ -830,7 +823,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         return REGRESSION_LOSSES[self.loss](masked)
 
     def _net_params(self):
-        return {"predict_nonlinearity": _training.squeeze} if self._one_dimensional else {}
+        return {} if self._two_dimensional else {"predict_nonlinearity": _training.squeeze}
 
     # ------------------------------------------------------------ prediction
 
@@ -855,7 +848,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         """
         z = self._outputs(X)
         y = (z * self._target_scale + self._target_mean).astype(z.dtype, copy=False)
-        return y[:, 0] if self._one_dimensional else y
+        return y if self._two_dimensional else y[:, 0]
 
     def score(self, X, y, sample_weight=None):
         """Compute R squared: the mean over outputs, over the values present.
@@ -878,7 +871,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         True
         """
         check_is_fitted(self)
-        if self._one_dimensional:
+        if not self._two_dimensional:
             return super().score(X, y, sample_weight)
         score = masked_r2_score(
             y, self.predict(X), sample_weight=sample_weight, missing_label=self.missing_label
