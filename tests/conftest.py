@@ -1,4 +1,6 @@
-"""Small settings and real data that the tests share."""
+"""Small settings, real data and helpers that the tests share."""
+
+import re
 
 import numpy as np
 import pytest
@@ -47,3 +49,15 @@ def tasks(cancer):
     """Three complete, related tasks on the rows of `cancer`, float64."""
     X, y = cancer
     return X, np.column_stack([y, X[:, 0] > np.median(X[:, 0]), X[:, 1] > np.median(X[:, 1])]).astype(float)
+
+
+def raises(message, error=ValueError):
+    """Expect an error whose text holds the message, letter by letter."""
+    return pytest.raises(error, match=re.escape(message))
+
+
+def tasks_with_gaps(X, y):
+    """Three tasks on the columns of all of the breast cancer data; a fifth of the labels missing."""
+    Y = np.column_stack([y, X[:, 0] > 14, X[:, 1] > 19]).astype(float)
+    Y[np.random.RandomState(0).rand(*Y.shape) < 0.2] = np.nan
+    return X, Y

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from conftest import raises, tasks_with_gaps
 from scipy import sparse
 from scipy.special import expit, log_softmax
 from sklearn.base import clone
@@ -27,10 +28,6 @@ unfinished = pytest.mark.filterwarnings(
 )
 
 
-def raises(message, error=ValueError):
-    return pytest.raises(error, match=re.escape(message))
-
-
 @pytest.fixture(scope="module")
 def iris():
     return load_iris(return_X_y=True)
@@ -49,11 +46,7 @@ def diabetes():
 
 @pytest.fixture(scope="module")
 def tasks(cancer):
-    """Three tasks on real columns; a fifth of the labels missing."""
-    X, y = cancer
-    Y = np.column_stack([y, X[:, 0] > 14, X[:, 1] > 19]).astype(float)
-    Y[np.random.RandomState(0).rand(*Y.shape) < 0.2] = np.nan
-    return X, Y
+    return tasks_with_gaps(*cancer)
 
 
 # ---------------------------------------------------------------- targets

@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from conftest import raises, tasks_with_gaps
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
@@ -38,10 +39,6 @@ from sksnn.metrics import masked_roc_auc_scorer
 SMALL = {"n_layers": 2, "n_units": 16, "max_epochs": 6, "lr": 1e-2, "batch_size": 64, "random_state": 0}
 
 
-def raises(message, error=ValueError):
-    return pytest.raises(error, match=re.escape(message))
-
-
 @pytest.fixture(scope="module")
 def data():
     return load_breast_cancer(return_X_y=True)
@@ -49,10 +46,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def tasks(data):
-    X, y = data
-    Y = np.column_stack([y, X[:, 0] > 14, X[:, 1] > 19]).astype(float)
-    Y[np.random.RandomState(0).rand(*Y.shape) < 0.2] = np.nan
-    return X, Y
+    return tasks_with_gaps(*data)
 
 
 def plain_dropout_net(n_inputs, n_outputs):
