@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from . import _training
+from . import _device, _training
 from ._validation import Table, check_inputs, check_same_length, check_weights
 from .architectures import ARCHITECTURES, build_network
 from .encodings import Standardizer
@@ -222,7 +222,7 @@ class BaseSNN(BaseEstimator):
         seed = np.random.SeedSequence().entropy
         if self.random_state is not None:
             seed = check_random_state(self.random_state).randint(2**31 - 1)
-        return _training.Generators(seed, _training.resolve_device(self.device))
+        return _device.Generators(seed, _device.resolve_device(self.device))
 
     def _holds_rows_back(self, n_rows):
         stops = self._early_stopping()
@@ -284,7 +284,7 @@ class BaseSNN(BaseEstimator):
     def _resume(self):
         """Return the present model, if the parameters still describe it."""
         if self.device != "auto":
-            device = _training.resolve_device(self.device)
+            device = _device.resolve_device(self.device)
             if device.type != self._generators.device.type:
                 raise ValueError(
                     "device cannot change while training goes on: the network is on "
@@ -338,7 +338,7 @@ class BaseSNN(BaseEstimator):
 
     def _dtype(self):
         """Return the dtype of weights, inputs and targets."""
-        return _training.parameter_dtype(self._precision, self._generators.device)
+        return _device.parameter_dtype(self._precision, self._generators.device)
 
     def _random_sources(self):
         """Give a user's own module, which can draw from torch's global generator only, one of ours."""
@@ -443,7 +443,7 @@ class BaseSNN(BaseEstimator):
     @contextmanager
     def _device_context(self):
         device = self._generators.device
-        with _training.memory_explained(device), _training.matmul_precision(self._precision, device):
+        with _device.memory_explained(device), _device.matmul_precision(self._precision, device):
             yield
 
     def _to_tensors(self, table, training=False):
@@ -511,8 +511,8 @@ class BaseSNN(BaseEstimator):
     def __setstate__(self, state):
         super().__setstate__(state)
         if "net_" in state:
-            device = _training.device_or_cpu(self.device)
-            self._generators = _training.Generators.from_state(state["_generators"], device)
+            device = _device.device_or_cpu(self.device)
+            self._generators = _device.Generators.from_state(state["_generators"], device)
             states = self._generators.builtin_states  # building a callable architecture draws from them
             model = self._make_model(Standardizer(**state["net_"]["encoder"]))
             self._generators.builtin_states = states

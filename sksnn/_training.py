@@ -6,8 +6,8 @@ Of the modules here, only this one and the future `callbacks` know skorch.
 import copy
 import inspect
 import math
-import warnings
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -16,105 +16,15 @@ from skorch import NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback, EpochTimer, GradientNormClipping, PrintLog, ProgressBar
 from skorch.dataset import Dataset
 
+from ._device import from_numpy_state, to_numpy_state
+from ._flat import FlatSNN
 from .encodings import chunk_slices
 
 # Rows of a validation or prediction batch, times the widest layer: 2**22 float64 are 32 MiB.
 FORWARD_ELEMENTS = 2**22
 
-
-# ---------------------------------------------------------------- devices, precision, memory
-
-
-def resolve_device(device):
-    """Turn the `device` parameter into a torch.device that is there.
-
-    Raises
-    ------
-    ValueError
-        If torch does not know the name, or the device is not on this machine.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'; got {device!r}."
-        ) from error
-    if not _is_there(resolved):
-        raise ValueError(
-            f"device={device!r} is not available on this machine "
-            f"({torch.cuda.device_count()} CUDA devices). Use device='auto' or 'cpu'."
-        )
-    return resolved
-
-
-def device_or_cpu(device):
-    """Resolve a device, or fall back to the CPU with a warning: for estimators fitted elsewhere."""
-    try:
-        return resolve_device(device)
-    except ValueError:
-        warnings.warn(
-            f"this estimator was fitted with device={device!r}, which is not available here: it is loaded "
-            "on the CPU.",
-            UserWarning,
-            stacklevel=3,
-        )
-        return torch.device("cpu")
-
-
-def _is_there(device):
-    if device.type == "cuda":
-        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
-    if device.type == "mps":
-        return torch.backends.mps.is_available()
-    return device.type == "cpu"
-
-
-def parameter_dtype(precision, device):
-    """Return the dtype of the weights.
-
-    Raises
-    ------
-    ValueError
-        If the device has no such numbers.
-    """
-    if precision == "float64" and device.type == "mps":
-        raise ValueError(
-            "precision='float64' is not available on device='mps'; use 'float32' or device='cpu'."
-        )
-    return torch.float64 if precision == "float64" else torch.float32
-
-
-@contextmanager
-def matmul_precision(precision, device):
-    """Allow or forbid TF32 while the block runs; torch's own setting comes back after it."""
-    if device.type != "cuda":
-        yield
-        return
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "tf32" if precision in ("auto", "tf32") else "ieee"
-        yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.fp32_precision = value
-
-
-@contextmanager
-def memory_explained(device):
-    """Turn torch's out-of-memory errors into one that says what to change."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise MemoryError(
-            f"out of memory on device {str(device)!r}. Use a smaller batch_size, narrower layers, or "
-            "fewer parallel fits (n_jobs), which share the device."
-        ) from error
+# Numbers gathered at once for minibatches: 2**18 float32 are 1 MiB, which a core's cache holds.
+GATHERED_ELEMENTS = 2**18
 
 
 # ---------------------------------------------------------------- rows and batches
@@ -129,12 +39,18 @@ class Batch(tuple):
         batch.weight = weight
         return batch
 
+    def split(self, sizes):
+        """Cut into batches of these sizes, views of this one."""
+        parts = [repeat(None) if values is None else values.split(sizes) for values in (*self, self.weight)]
+        return [Batch(*part) for _, *part in zip(sizes, *parts, strict=False)]
+
 
 class SparseInputs:
     """CSR rows on the host that become dense, encoded tensors only as they are indexed."""
 
     def __init__(self, X, encoder, device, dtype):
         self.X, self.encoder, self.device, self.dtype = X, encoder, device, dtype
+        self.shape = X.shape
 
     def __len__(self):
         return self.X.shape[0]
@@ -195,6 +111,11 @@ class Rows(Dataset):
         """The rows without their targets; what skorch predicts from when it does not cache."""
         return Rows(self.inputs)
 
+    @property
+    def n_columns(self):
+        """Numbers in a row."""
+        return self.inputs.shape[1]
+
     def __len__(self):
         return len(self.inputs)
 
@@ -226,10 +147,19 @@ class Minibatches:
         n, size = len(self.rows), self.batch_size
         if self.generator is None or size >= n:  # the order within a full batch is nothing
             return (self.rows[i : i + size] for i in range(0, n, size))
-        starts, order = self._starts(), torch.randperm(n, generator=self.generator)
+        return self._shuffled()
+
+    def _shuffled(self):
+        """Gather the rows of as many batches at once as stay small, and cut them: views cost little."""
+        n, starts = len(self.rows), list(self._starts())
+        order = torch.randperm(n, generator=self.generator)
         if torch.is_tensor(self.rows.inputs):
             order = order.to(self.rows.inputs.device)
-        return (self.rows[order[i:j]] for i, j in zip(starts, [*starts[1:], n], strict=True))
+        sizes = [j - i for i, j in zip(starts, [*starts[1:], n], strict=True)]
+        at_once = max(1, GATHERED_ELEMENTS // (self.batch_size * self.rows.n_columns))
+        for i in range(0, len(starts), at_once):
+            some = sizes[i : i + at_once]
+            yield from self.rows[order[starts[i] : starts[i] + sum(some)]].split(some)
 
     def _starts(self):
         """Begin a batch every batch_size rows, but leave no row alone: batch norm cannot take one."""
@@ -286,12 +216,11 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
         )
     if "fused" in accepted and not {"foreach", "differentiable"} & extra.keys() and _can_fuse(parameters):
         extra.setdefault("fused", True)
-    groups = parameters
+    decayed, kept = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+    groups = decayed + kept
     if "weight_decay" in accepted and not weight_decay:  # torch's defaults differ between classes
         extra["weight_decay"] = 0.0
     elif "weight_decay" in accepted:
-        decayed = [p for p in parameters if p.ndim > 1]
-        kept = [p for p in parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
         groups = [group for group in groups if group["params"]]
     try:
@@ -437,6 +366,8 @@ class _FastLoop:
     per-batch entries and a synchronisation a batch. Rows that reach `infer` are encoded.
     """
 
+    trains_ = False
+
     def __init__(self, *args, n_outputs, precision="auto", shuffle=None, own=True, moments=None, **kwargs):
         super().__init__(*args, train_split=None, **kwargs)
         self.n_outputs = n_outputs
@@ -549,6 +480,8 @@ class _FastLoop:
             or torch.device(self.device).type != "cpu"
         ):
             return network, weights[0].dtype
+        if self.trains_:  # fused optimizers change weights without counting a new version
+            return copy.deepcopy(network).double(), torch.float64
         versions = [(id(w), w._version) for w in weights]
         if getattr(self, "double_", (None,))[0] != versions:  # one assignment: safe among threads
             self.double_ = (versions, (copy.deepcopy(network).double(),))
@@ -598,19 +531,20 @@ class _FastLoop:
         self.wants_gradients_ = any(_overrides(c, "on_grad_computed") for c in callbacks)
         closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
         self.needs_closure_ = closure is not None and closure.default is inspect.Parameter.empty
-        self.stop_ = False
-        try:
-            with torch.enable_grad(), suppress(StopTraining):
-                self.notify("on_train_begin", X=rows, y=rows.y)
-                self.fit_loop(rows, valid, n_epochs)
-        finally:
-            self._drop_unfinished_epoch()
-            self.module_.eval()
-        # An epoch's losses are taken before its last step.
-        if not torch.stack([p.isfinite().all() for p in self.module_.network.parameters()]).all():
-            raise NonFiniteLoss(len(self.history), "train")
-        with suppress(StopTraining):
-            self.notify("on_train_end", X=rows, y=rows.y)
+        self.stop_, self.trains_ = False, True
+        with self._flattened():
+            try:
+                with torch.enable_grad(), suppress(StopTraining):
+                    self.notify("on_train_begin", X=rows, y=rows.y)
+                    self.fit_loop(rows, valid, n_epochs)
+            finally:
+                self._drop_unfinished_epoch()
+                self.module_.eval()
+            # An epoch's losses are taken before its last step.
+            if not torch.stack([p.isfinite().all() for p in self.module_.network.parameters()]).all():
+                raise NonFiniteLoss(len(self.history), "train")
+            with suppress(StopTraining):
+                self.notify("on_train_end", X=rows, y=rows.y)
 
     def fit_loop(self, rows, valid=None, epochs=1, **fit_params):
         """Loop over epochs until they are done or a callback sets `stop_`."""
@@ -618,11 +552,33 @@ class _FastLoop:
         valid_batches = None if valid is None else self.get_iterator(valid)
         for _ in range(epochs):
             self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
+            self._unflatten_if_touched()
             self.run_single_epoch(batches, True, "train", self.train_step)
             self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
             self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
             if self.stop_:
                 break
+
+    @contextmanager
+    def _flattened(self):
+        """Train flat, while the block runs, what can be trained flat."""
+        flat = self.precision != "bf16" and FlatSNN.fits(self.module_.network, self.optimizer_)
+        self.flat_ = FlatSNN(self.module_.network, self.optimizer_) if flat else None
+        try:
+            yield
+        finally:
+            self._unflatten()
+            self.trains_ = False
+
+    def _unflatten(self):
+        if self.flat_ is not None:
+            self.flat_.release()
+            self.flat_ = None
+
+    def _unflatten_if_touched(self):
+        """Go on with autograd once a callback has frozen, replaced or hooked something."""
+        if self.flat_ is not None and not self.flat_.is_intact():
+            self._unflatten()
 
     def _drop_unfinished_epoch(self):
         if self.history and "train_loss" not in self.history[-1]:
@@ -638,8 +594,7 @@ class _FastLoop:
         if iterator is None:
             return
         self._set_training(training)
-        total = torch.zeros((), dtype=_sum_dtype(self.device), device=self.device)
-        n_labels = 0
+        losses, n_labels = [], []
         if not self.wants_batches_:
             self.history.new_batch()
             self.history.record_batch(prefix + "_batch_size", len(iterator.rows))
@@ -647,14 +602,13 @@ class _FastLoop:
             if self.wants_batches_:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            labels = self.criterion_.n_labels(batch[1])
-            total += step["loss"] * labels
-            n_labels += labels
+            losses.append(step["loss"])
+            n_labels.append(self.criterion_.n_labels(batch[1]))
             if self.wants_batches_:
                 self.history.record_batch(prefix + "_loss", step["loss"].item())
                 self.history.record_batch(prefix + "_batch_size", len(batch[1]))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.sums_[prefix] = (total, n_labels)
+        self.sums_[prefix] = _weighted_sum(losses, n_labels)
         self.history.record(prefix + "_batch_count", len(iterator))
 
     def train_step(self, batch, **fit_params):
@@ -673,14 +627,20 @@ class _FastLoop:
         return steps[0]
 
     def _gradient(self, batch):
-        self.optimizer_.zero_grad()
         X, y = batch
-        y_pred = self.infer(X)
-        loss = self.get_loss(y_pred, y, weight=batch.weight)
-        loss.backward()
+        if self.wants_batches_:
+            self._unflatten_if_touched()
+        if self.flat_ is not None:
+            loss, y_pred = self.flat_.gradient(X, self.criterion_, y, batch.weight)
+        else:
+            self.optimizer_.zero_grad()
+            y_pred = self.infer(X)
+            loss = self.get_loss(y_pred, y, weight=batch.weight)
+            loss.backward()
         if self.wants_gradients_:
             parameters = list(self.get_all_learnable_params())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+            self._unflatten_if_touched()
         return {"loss": loss.detach(), "y_pred": y_pred.detach()}
 
     def validation_step(self, batch, **fit_params):
@@ -691,14 +651,8 @@ class _FastLoop:
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Write the losses of the epoch into its row: the one look at the device."""
-        values = torch.stack(
-            [
-                torch.as_tensor(value, dtype=total.dtype, device=total.device)
-                for total, n_labels in self.sums_.values()
-                for value in (total, n_labels)
-            ]
-        ).tolist()
-        losses = [total / max(n_labels, 1) for total, n_labels in zip(values[::2], values[1::2], strict=True)]
+        sums = torch.stack(list(self.sums_.values())).tolist()
+        losses = [total / max(n_labels, 1) for total, n_labels in sums]
         for prefix, loss in zip(self.sums_, losses, strict=True):
             if not math.isfinite(loss):
                 raise NonFiniteLoss(len(self.history), prefix)
@@ -711,9 +665,14 @@ class _FastLoop:
             self.history.record(key + "_best", loss < min(earlier, default=math.inf))
 
 
-def _sum_dtype(device):
-    # An epoch's sum of float32 losses would round; mps has no float64.
-    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+def _weighted_sum(losses, n_labels):
+    """Return the sum of the batches' losses times their labels, and of the labels, on the device."""
+    losses = torch.stack(losses)
+    # An epoch's sum in float32 would round; mps has no float64.
+    dtype = torch.float32 if losses.device.type == "mps" else torch.float64
+    n_labels = torch.stack(n_labels) if torch.is_tensor(n_labels[0]) else torch.tensor(n_labels)
+    n_labels = n_labels.to(losses.device, dtype)
+    return torch.stack([losses.to(dtype) @ n_labels, n_labels.sum()])
 
 
 def softmax(outputs):
@@ -737,102 +696,3 @@ class ClassifierNet(_FastLoop, NeuralNetClassifier):
 
 class RegressorNet(_FastLoop, NeuralNetRegressor):
     """The skorch net inside a regressor; targets are standardised if the estimator does so."""
-
-
-# ---------------------------------------------------------------- state
-
-
-def to_numpy_state(state):
-    """Turn the tensors in nested dicts and lists into numpy arrays."""
-    if torch.is_tensor(state):
-        state = state.detach().cpu()
-        return (state.float() if state.dtype == torch.bfloat16 else state).numpy().copy()
-    if isinstance(state, dict):
-        return {key: to_numpy_state(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(map(to_numpy_state, state))
-    return state
-
-
-def from_numpy_state(state):
-    """Turn the arrays in nested dicts and lists into CPU tensors."""
-    if isinstance(state, np.ndarray):
-        return torch.from_numpy(state.copy())
-    if isinstance(state, dict):
-        return {key: from_numpy_state(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(map(from_numpy_state, state))
-    return state
-
-
-class Generators:
-    """The random sources of a fit, all from one seed, none of them global.
-
-    Parameters
-    ----------
-    seed : int
-    device : torch.device
-        Where dropout masks are drawn.
-    """
-
-    def __init__(self, seed, device):
-        self.split, self.init, shuffle, dropout, self.builtin = (
-            int(s) for s in np.random.SeedSequence(seed).generate_state(5)
-        )
-        self.device = device
-        self.shuffle = torch.Generator().manual_seed(shuffle)
-        self.dropout = torch.Generator(device=device).manual_seed(dropout)
-        self.builtin_states = None
-
-    @contextmanager
-    def as_global(self):
-        """Let torch's global generators stand for ours while the block runs.
-
-        For modules that can draw from nothing else. Not thread-safe: the global generators
-        belong to the process.
-        """
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            if self.builtin_states is None:
-                torch.default_generator.manual_seed(self.builtin)
-                if cuda:
-                    with torch.cuda.device(self.device):
-                        torch.cuda.manual_seed(self.builtin)
-            else:
-                _set_states(self.builtin_states, cuda)
-            try:
-                yield
-            finally:
-                self.builtin_states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
-
-    def state(self):
-        """Return seeds and states as plain numbers and arrays."""
-        streams = [self.shuffle.get_state(), self.dropout.get_state()]
-        return to_numpy_state(
-            {
-                "seeds": (self.split, self.init, self.builtin),
-                "device": self.device.type,
-                "streams": streams,
-                "builtin": self.builtin_states,
-            }
-        )
-
-    @classmethod
-    def from_state(cls, state, device):
-        """Rebuild on a device; streams of another kind of device start anew from their seed."""
-        generators = cls(0, device)
-        generators.split, generators.init, generators.builtin = state["seeds"]
-        shuffle, dropout = from_numpy_state(state["streams"])
-        generators.shuffle.set_state(shuffle)
-        if state["device"] == device.type:
-            generators.dropout.set_state(dropout)
-            generators.builtin_states = from_numpy_state(state["builtin"])
-        else:
-            generators.dropout.manual_seed(generators.init)
-        return generators
-
-
-def _set_states(states, cuda):
-    torch.set_rng_state(states[0])
-    for device, state in zip(cuda, states[1:], strict=True):
-        torch.cuda.set_rng_state(state, device)

@@ -23,7 +23,7 @@ HUBER_THRESHOLD = 1.345
 
 
 class MaskedLoss(nn.Module):
-    """Base of the losses: masks, weighs and averages what `pointwise` returns.
+    """Base of the losses: masks, weighs and averages what `pointwise` and `slope` return.
 
     Parameters
     ----------
@@ -50,6 +50,10 @@ class MaskedLoss(nn.Module):
         """Return the loss of each label, in the shape of y."""
         raise NotImplementedError
 
+    def slope(self, output, y):
+        """Return the derivative of the loss of each label by the output, in the shape of output."""
+        raise NotImplementedError
+
     def n_labels(self, y):
         """Count the labels present: an int, or a scalar tensor where y is masked."""
         return (~y.isnan()).sum() if self.masked else y.numel()
@@ -63,6 +67,36 @@ class MaskedLoss(nn.Module):
         loss = self.pointwise(output, y.nan_to_num()).masked_fill(missing, 0)
         loss = loss if weight is None else loss * weight
         return loss.sum() / (~missing).sum().clamp(min=1)
+
+    def with_gradient(self, output, y, weight=None):
+        """Average the loss and write its gradient out: what autograd makes of `forward`, in less time.
+
+        Parameters
+        ----------
+        output, y : Tensor
+        weight : Tensor, default=None
+            All as the class describes them.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+        gradient : Tensor of shape (n, n_outputs)
+            Of the loss by the output.
+
+        Examples
+        --------
+        >>> SquaredError().with_gradient(torch.tensor([[1.0], [1.0]]), torch.tensor([3.0, 1.0]))
+        (tensor(1.), tensor([[-1.],
+                [ 0.]]))
+        """
+        loss, n_labels = self(output, y, weight), self.n_labels(y)
+        slope = self.slope(output, y.nan_to_num() if self.masked else y)
+        if self.masked:
+            slope = slope.masked_fill_(self._columns(y).isnan(), 0)
+            n_labels = n_labels.clamp(min=1)
+        if weight is not None:
+            slope = slope.mul_(self._columns(weight))
+        return loss, slope.div_(n_labels)
 
     @torch.no_grad()
     def best_constant(self, y, weight=None, n_outputs=None):
@@ -88,10 +122,7 @@ class MaskedLoss(nn.Module):
         low, high = low.amin(0), high.amax(0)
         for _ in range(50):
             middle = (low + high) / 2
-            with torch.enable_grad():
-                constant = middle.clone().requires_grad_()
-                loss = self(constant.expand(len(y), -1), y, weight)
-            falls = torch.autograd.grad(loss, constant)[0] < 0
+            falls = self.with_gradient(middle.repeat(len(y), 1), y, weight)[1].sum(0) < 0
             low, high = torch.where(falls, middle, low), torch.where(falls, high, middle)
         return (low + high) / 2
 
@@ -157,6 +188,13 @@ class CrossEntropy(_SmoothedLoss):
         """Return the cross-entropy of each row, (n,)."""
         return F.cross_entropy(output, y, reduction="none", label_smoothing=self._smoothing)
 
+    def slope(self, output, y):
+        """Return the probabilities less the smoothed labels."""
+        slope = output.softmax(1)
+        if self._smoothing:
+            slope -= self._smoothing / output.shape[1]
+        return slope.scatter_(1, y[:, None], self._smoothing - 1, reduce="add")
+
     def best_constant(self, y, weight=None, n_outputs=None):
         """Return the logarithms of the smoothed, weighted class frequencies, (n_classes,)."""
         counts = torch.bincount(y, weight, minlength=n_outputs or 0).to(torch.get_default_dtype())
@@ -184,6 +222,10 @@ class BinaryCrossEntropy(_SmoothedLoss):
     def pointwise(self, output, y):
         """Return the cross-entropy of each label, (n, n_outputs)."""
         return F.binary_cross_entropy_with_logits(output, self._smooth(y), reduction="none")
+
+    def slope(self, output, y):
+        """Return the probabilities of 1 less the smoothed labels."""
+        return output.sigmoid() - self._smooth(y)
 
     def best_constant(self, y, weight=None, n_outputs=None):
         """Return the log-odds of the smoothed, weighted frequencies of 1, (n_outputs,)."""
@@ -217,6 +259,10 @@ class SquaredError(_RegressionLoss):
         """Return half the squared error of each label."""
         return self.residual(output, y).square() / 2
 
+    def slope(self, output, y):
+        """Return output - y."""
+        return output - self._columns(y)
+
     def best_constant(self, y, weight=None, n_outputs=None):
         """Return the weighted mean of each column, (n_outputs,)."""
         return self._weighted_mean(y, weight)
@@ -240,6 +286,10 @@ class AbsoluteError(_RegressionLoss):
         """Return the absolute error of each label."""
         return self.residual(output, y).abs()
 
+    def slope(self, output, y):
+        """Return the sign of output - y."""
+        return (output - self._columns(y)).sign()
+
 
 class Huber(_RegressionLoss):
     """Half the squared error up to a threshold of 1.345, linear beyond.
@@ -258,6 +308,10 @@ class Huber(_RegressionLoss):
     def pointwise(self, output, y):
         """Return Huber's loss of each label."""
         return F.huber_loss(output.view_as(y), y, reduction="none", delta=HUBER_THRESHOLD)
+
+    def slope(self, output, y):
+        """Return output - y, no further from 0 than the threshold."""
+        return (output - self._columns(y)).clamp(-HUBER_THRESHOLD, HUBER_THRESHOLD)
 
 
 class Quantile(_RegressionLoss):
@@ -284,3 +338,7 @@ class Quantile(_RegressionLoss):
         """Return the pinball loss of each label."""
         residual = self.residual(output, y)
         return torch.maximum(self.quantile * residual, (self.quantile - 1) * residual)
+
+    def slope(self, output, y):
+        """Return 1 - quantile above y, -quantile elsewhere."""
+        return (output > self._columns(y)).to(output.dtype) - self.quantile

@@ -8,7 +8,15 @@ from torch import nn
 
 from .theory import SATURATION_01, alpha_dropout_affine
 
-__all__ = ["SNN", "AlphaDropout", "EncodedNetwork", "draw_keep", "layer_sizes", "lecun_normal_"]
+__all__ = [
+    "SNN",
+    "AlphaDropout",
+    "EncodedNetwork",
+    "draw_dropped",
+    "draw_keep",
+    "layer_sizes",
+    "lecun_normal_",
+]
 
 # Narrowest conic layer. The paper does not say how narrow a cone may get; below four units a
 # layer that saturates blocks everything behind it.
@@ -88,16 +96,52 @@ def lecun_linear(n_inputs, n_outputs, generator=None):
     return layer
 
 
-def _drop_steps(rate):
-    """Express a rate in steps of 1/65536, the resolution of `draw_keep`, leaving some to keep."""
-    return min(round(rate * 65536), 65535)
+# A unit dropped less often than this is never dropped: log(1 - rate) would be 0 in float64.
+LEAST_RATE = 1e-15
+
+
+def draw_dropped(n, rate, generator=None, device=None):
+    """Draw which of n units are dropped, by the gaps between them.
+
+    The distance from one dropped unit to the next is geometric, so the draws are as many as
+    the units dropped, not as the units: at a rate of 0.05 a tenth of the time of one Bernoulli
+    draw a unit.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    rate : float
+        Probability of dropping each, independently, in [0, 1).
+    generator : torch.Generator, default=None
+        None draws from torch's global generator.
+    device : torch.device, default=None
+        Where to draw: the generator's device by default.
+
+    Returns
+    -------
+    dropped : Tensor of int64
+        Ascending indices; those past the last unit are n, so that a buffer of n + 1 elements
+        takes them all without a look at their number.
+
+    Examples
+    --------
+    >>> draw_dropped(10, 0.2, torch.Generator().manual_seed(0)).unique()
+    tensor([ 0,  2,  6,  7,  9, 10])
+    """
+    if device is None and generator is not None:
+        device = generator.device
+    expected = n * rate
+    # Enough gaps to pass the end: more than so many units are dropped less than once in 1e9 draws.
+    n_gaps = 0 if rate < LEAST_RATE else min(n, int(expected + 6 * math.sqrt(expected) + 12))
+    gaps = torch.empty(n_gaps, dtype=torch.int64, device=device).geometric_(
+        max(rate, LEAST_RATE), generator=generator
+    )
+    return gaps.cumsum(0).sub_(1).clamp_(0, n)
 
 
 def draw_keep(shape, rate, generator=None, device=None, dtype=torch.float32):
-    """Draw which units alpha dropout keeps: 1 for those, 0 for the others.
-
-    Four decisions are cut from each 64-bit draw, so the rate is rounded to 1/65536; that is
-    several times cheaper than one Bernoulli draw a unit.
+    """Draw which units dropout keeps: 1 for those, 0 for the others.
 
     Parameters
     ----------
@@ -122,19 +166,10 @@ def draw_keep(shape, rate, generator=None, device=None, dtype=torch.float32):
     >>> round(keep.mean().item(), 2)
     0.75
     """
-    if device is None and generator is not None:
-        device = generator.device
-    if _drop_steps(rate) == 0:
-        return torch.ones(shape, dtype=dtype, device=device)
     n = math.prod(shape)
-    bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=device)
-    # The full range: random_() without bounds leaves the top bit 0, and with it a quarter of the
-    # 16-bit lanes non-negative.
-    bits.random_(-(2**63), None, generator=generator)
-    least_kept = _drop_steps(rate) - 32768
-    # Clamping is several times faster than comparing: torch vectorises it.
-    keep = bits.view(torch.int16)[:n].clamp_(least_kept - 1, least_kept)
-    return keep.to(dtype).add_(1 - least_kept).view(shape)
+    dropped = draw_dropped(n, rate, generator, device)
+    keep = torch.ones(n + 1, dtype=dtype, device=dropped.device)
+    return keep.index_fill_(0, dropped, 0)[:n].view(shape)
 
 
 class AlphaDropout(nn.Module):
@@ -172,15 +207,13 @@ class AlphaDropout(nn.Module):
 
     def __init__(self, rate=0.05, mean=0.0, variance=1.0, generator=None):
         super().__init__()
-        alpha_dropout_affine(rate, mean, variance)  # refuses impossible values
+        a, b = alpha_dropout_affine(rate, mean, variance)
         self.rate, self.mean, self.variance = rate, mean, variance
         self.generator = generator
-        a, b = alpha_dropout_affine(_drop_steps(rate) / 65536, mean, variance)
         self.slope, self.intercept = float(a), float(b)
-        self.dropped = self.slope * SATURATION_01 + self.intercept
 
     def forward(self, x, keep=None):
-        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x, or prepared) replaces a fresh draw.
+        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw.
 
         Does nothing in evaluation mode or at rate 0.
         """
@@ -188,24 +221,9 @@ class AlphaDropout(nn.Module):
             return x
         if keep is None:
             keep = draw_keep(x.shape, self.rate, self.generator, x.device, x.dtype)
-        factor, offset = keep if isinstance(keep, tuple) else self.prepare(keep.to(x.dtype))
-        return torch.addcmul(offset, x, factor)
-
-    def prepare(self, keep):
-        """Turn a mask into what `forward` multiplies with and adds, for all layers at once.
-
-        Parameters
-        ----------
-        keep : Tensor
-            1 for units to keep, 0 for the others.
-
-        Returns
-        -------
-        factor, offset : Tensor
-            The slope and the intercept of the affine map where kept; 0 and the saturation it maps
-            to elsewhere.
-        """
-        return keep * self.slope, (keep * (self.intercept - self.dropped)).add_(self.dropped)
+        # a (x keep + saturation (1 - keep)) + b, in two passes over x
+        saturated = self.slope * SATURATION_01 + self.intercept
+        return (x - SATURATION_01) * (keep.to(x.dtype) * self.slope) + saturated
 
     def extra_repr(self):
         """Name the parameters in the module's repr."""
@@ -284,13 +302,8 @@ class SNN(nn.Module):
         if not self.training or self.dropout.rate == 0:
             return [None] * len(widths)
         sizes = [len(x) * width for width in widths]
-        generator = self.dropout.generator
-        drawn = draw_keep((sum(sizes),), self.dropout.rate, generator, x.device, x.dtype)
-        factors, offsets = (part.split(sizes) for part in self.dropout.prepare(drawn))
-        return [
-            (factor.view(-1, width), offset.view(-1, width))
-            for factor, offset, width in zip(factors, offsets, widths, strict=True)
-        ]
+        keep = draw_keep((sum(sizes),), self.dropout.rate, self.dropout.generator, x.device, x.dtype)
+        return [mask.view(-1, width) for mask, width in zip(keep.split(sizes), widths, strict=True)]
 
 
 class EncodedNetwork(nn.Module):

@@ -25,8 +25,10 @@ MAY_IMPORT = {
     "_validation": {"metrics"},
     "networks": {"theory", "encodings"},
     "architectures": {"networks"},
-    "_training": {"encodings"},
-    "_base": {"_training", "_validation", "architectures", "encodings", "networks"},
+    "_device": set(),
+    "_flat": {"networks", "theory"},
+    "_training": {"_device", "_flat", "encodings"},
+    "_base": {"_device", "_training", "_validation", "architectures", "encodings", "networks"},
     "estimators": {"_base", "_training", "_validation", "encodings", "losses", "metrics"},
 }  # fmt: skip
 WITHOUT_TORCH = {"theory", "metrics", "_validation", "datasets"}

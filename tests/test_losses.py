@@ -117,6 +117,8 @@ def test_repeated_rows_cost_the_same(loss, y, pointwise):
 def test_the_base_class_leaves_the_loss_open():
     with pytest.raises(NotImplementedError):
         MaskedLoss()(OUTPUT, VALUES)
+    with pytest.raises(NotImplementedError):
+        MaskedLoss().slope(OUTPUT, VALUES)
 
 
 # ---------------------------------------------------------------- missing labels and gradients
@@ -243,3 +245,49 @@ def test_constant_loss_of_constant_targets_is_finite_and_near_0(loss, y):
     assert loss.constant_loss(y, n_outputs=2 if y.dtype == torch.int64 else None) == pytest.approx(
         0, abs=1e-6
     )
+
+
+# ---------------------------------------------------------------- the gradient written out
+
+
+@by_name
+@pytest.mark.parametrize("weight", [None, WEIGHT[:, None]], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+def test_the_gradient_is_autograds(loss, y, pointwise, weight, missing):
+    output = OUTPUT.clone().requires_grad_()
+    criterion, target = loss(masked=missing), masked(y) if missing else y
+    expected = criterion(output, target, weight)
+    expected.backward()
+    value, gradient = criterion.with_gradient(OUTPUT, target, weight)
+    assert_allclose(value, expected.detach(), rtol=1e-12)
+    assert_allclose(gradient, output.grad, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_gradient_of_cross_entropy_is_autograds(weight, smoothing):
+    output = OUTPUT.clone().requires_grad_()
+    for training in (True, False):
+        criterion = CrossEntropy(label_smoothing=smoothing).train(training)
+        (expected,) = torch.autograd.grad(criterion(output, CLASSES, weight), output)
+        assert_allclose(criterion.with_gradient(OUTPUT, CLASSES, weight)[1], expected, rtol=1e-10, atol=1e-14)
+
+
+def test_the_gradient_of_smoothed_tasks_is_autograds():
+    output, criterion = OUTPUT.clone().requires_grad_(), BinaryCrossEntropy(masked=True, label_smoothing=0.2)
+    (expected,) = torch.autograd.grad(criterion(output, masked(LABELS)), output)
+    assert_allclose(criterion.with_gradient(OUTPUT, masked(LABELS))[1], expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("loss", [SquaredError, AbsoluteError, Huber, Quantile])
+def test_the_gradient_of_a_single_target_has_the_shape_of_the_output(loss):
+    output = OUTPUT[:, :1].clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss()(output, VALUES[:, 0], WEIGHT), output)
+    gradient = loss().with_gradient(OUTPUT[:, :1], VALUES[:, 0], WEIGHT)[1]
+    assert gradient.shape == (N, 1)
+    assert_allclose(gradient, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_the_gradient_of_nothing_present_is_0():
+    value, gradient = SquaredError(masked=True).with_gradient(OUTPUT, torch.full_like(VALUES, torch.nan))
+    assert value == 0 and not gradient.any()

@@ -33,7 +33,7 @@ from skorch.callbacks import (
 )
 from torch import nn
 
-from sksnn import SNNClassifier, SNNRegressor, _training
+from sksnn import SNNClassifier, SNNRegressor, _device, _training
 from sksnn.metrics import masked_roc_auc_scorer
 
 SMALL = {"n_layers": 2, "n_units": 16, "max_epochs": 6, "lr": 1e-2, "batch_size": 64, "random_state": 0}
@@ -63,7 +63,7 @@ def test_the_loop_is_the_textbook_loop(data):
     settings = {**SMALL, "dropout": 0.0, "weight_decay": 0.0, "optimizer": "adam", "label_smoothing": 0.0}
     clf = SNNClassifier(**settings, lr_schedule="cosine").fit(X, y)
 
-    generators = _training.Generators(np.random.RandomState(0).randint(2**31 - 1), torch.device("cpu"))
+    generators = _device.Generators(np.random.RandomState(0).randint(2**31 - 1), torch.device("cpu"))
     init = torch.Generator().manual_seed(generators.init)
     layers = [nn.Linear(i, o) for i, o in ((30, 16), (16, 6), (6, 2))]
     for layer in layers:
@@ -383,26 +383,25 @@ def test_devices_that_are_not_there(data):
 def test_auto_takes_cuda_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert _training.resolve_device("auto") == torch.device("cuda")
-    assert _training.resolve_device("cuda:1") == torch.device("cuda:1")
+    assert _device.resolve_device("auto") == torch.device("cuda")
+    assert _device.resolve_device("cuda:1") == torch.device("cuda:1")
     with raises("device='cuda:2' is not available on this machine (2 CUDA devices)"):
-        _training.resolve_device("cuda:2")
+        _device.resolve_device("cuda:2")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert _training.resolve_device(torch.device("mps")) == torch.device("mps")
+    assert _device.resolve_device(torch.device("mps")) == torch.device("mps")
     with raises("precision='float64' is not available on device='mps'"):
-        _training.parameter_dtype("float64", torch.device("mps"))
-    assert _training._sum_dtype("mps:0") == torch.float32
+        _device.parameter_dtype("float64", torch.device("mps"))
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("auto", "tf32"), ("tf32", "tf32"), ("float32", "ieee")])
 def test_tf32_is_a_setting_of_the_call(precision, inside):
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
-    with pytest.raises(KeyError), _training.matmul_precision(precision, torch.device("cuda")):
+    with pytest.raises(KeyError), _device.matmul_precision(precision, torch.device("cuda")):
         assert matmul.fp32_precision == inside
         raise KeyError
     assert matmul.fp32_precision == before
-    with _training.matmul_precision(precision, torch.device("cpu")):
+    with _device.matmul_precision(precision, torch.device("cpu")):
         assert matmul.fp32_precision == before
 
 
@@ -446,7 +445,7 @@ def test_exhausted_memory_is_explained(data, monkeypatch, error):
     with raises("Use a smaller batch_size, narrower layers, or fewer parallel fits (n_jobs)", MemoryError):
         clf.fit(*data)
     assert not clf.__sklearn_is_fitted__()
-    with pytest.raises(RuntimeError, match="another"), _training.memory_explained("cpu"):
+    with pytest.raises(RuntimeError, match="another"), _device.memory_explained("cpu"):
         raise RuntimeError("another")
 
 

@@ -1,0 +1,198 @@
+"""Devices, precision and memory, the random sources of a fit, tensors as plain arrays."""
+
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def resolve_device(device):
+    """Turn the `device` parameter into a torch.device that is there.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the name, or the device is not on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'; got {device!r}."
+        ) from error
+    if not _is_there(resolved):
+        raise ValueError(
+            f"device={device!r} is not available on this machine "
+            f"({torch.cuda.device_count()} CUDA devices). Use device='auto' or 'cpu'."
+        )
+    return resolved
+
+
+def device_or_cpu(device):
+    """Resolve a device, or fall back to the CPU with a warning: for estimators fitted elsewhere."""
+    try:
+        return resolve_device(device)
+    except ValueError:
+        warnings.warn(
+            f"this estimator was fitted with device={device!r}, which is not available here: it is loaded "
+            "on the CPU.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return torch.device("cpu")
+
+
+def _is_there(device):
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    return device.type == "cpu"
+
+
+def parameter_dtype(precision, device):
+    """Return the dtype of the weights.
+
+    Raises
+    ------
+    ValueError
+        If the device has no such numbers.
+    """
+    if precision == "float64" and device.type == "mps":
+        raise ValueError(
+            "precision='float64' is not available on device='mps'; use 'float32' or device='cpu'."
+        )
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+@contextmanager
+def matmul_precision(precision, device):
+    """Allow or forbid TF32 while the block runs; torch's own setting comes back after it."""
+    if device.type != "cuda":
+        yield
+        return
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "tf32" if precision in ("auto", "tf32") else "ieee"
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
+
+
+@contextmanager
+def memory_explained(device):
+    """Turn torch's out-of-memory errors into one that says what to change."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryError(
+            f"out of memory on device {str(device)!r}. Use a smaller batch_size, narrower layers, or "
+            "fewer parallel fits (n_jobs), which share the device."
+        ) from error
+
+
+# ---------------------------------------------------------------- state
+
+
+def to_numpy_state(state):
+    """Turn the tensors in nested dicts and lists into numpy arrays."""
+    if torch.is_tensor(state):
+        state = state.detach().cpu()
+        return (state.float() if state.dtype == torch.bfloat16 else state).numpy().copy()
+    if isinstance(state, dict):
+        return {key: to_numpy_state(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(to_numpy_state, state))
+    return state
+
+
+def from_numpy_state(state):
+    """Turn the arrays in nested dicts and lists into CPU tensors."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.copy())
+    if isinstance(state, dict):
+        return {key: from_numpy_state(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(from_numpy_state, state))
+    return state
+
+
+class Generators:
+    """The random sources of a fit, all from one seed, none of them global.
+
+    Parameters
+    ----------
+    seed : int
+    device : torch.device
+        Where dropout masks are drawn.
+    """
+
+    def __init__(self, seed, device):
+        self.split, self.init, shuffle, dropout, self.builtin = (
+            int(s) for s in np.random.SeedSequence(seed).generate_state(5)
+        )
+        self.device = device
+        self.shuffle = torch.Generator().manual_seed(shuffle)
+        self.dropout = torch.Generator(device=device).manual_seed(dropout)
+        self.builtin_states = None
+
+    @contextmanager
+    def as_global(self):
+        """Let torch's global generators stand for ours while the block runs.
+
+        For modules that can draw from nothing else. Not thread-safe: the global generators
+        belong to the process.
+        """
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            if self.builtin_states is None:
+                torch.default_generator.manual_seed(self.builtin)
+                if cuda:
+                    with torch.cuda.device(self.device):
+                        torch.cuda.manual_seed(self.builtin)
+            else:
+                _set_states(self.builtin_states, cuda)
+            try:
+                yield
+            finally:
+                self.builtin_states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
+
+    def state(self):
+        """Return seeds and states as plain numbers and arrays."""
+        streams = [self.shuffle.get_state(), self.dropout.get_state()]
+        return to_numpy_state(
+            {
+                "seeds": (self.split, self.init, self.builtin),
+                "device": self.device.type,
+                "streams": streams,
+                "builtin": self.builtin_states,
+            }
+        )
+
+    @classmethod
+    def from_state(cls, state, device):
+        """Rebuild on a device; streams of another kind of device start anew from their seed."""
+        generators = cls(0, device)
+        generators.split, generators.init, generators.builtin = state["seeds"]
+        shuffle, dropout = from_numpy_state(state["streams"])
+        generators.shuffle.set_state(shuffle)
+        if state["device"] == device.type:
+            generators.dropout.set_state(dropout)
+            generators.builtin_states = from_numpy_state(state["builtin"])
+        else:
+            generators.dropout.manual_seed(generators.init)
+        return generators
+
+
+def _set_states(states, cuda):
+    torch.set_rng_state(states[0])
+    for device, state in zip(cuda, states[1:], strict=True):
+        torch.cuda.set_rng_state(state, device)

@@ -1,0 +1,205 @@
+"""An SNN laid out for training on a CPU: parameters in two vectors, the gradient written out.
+
+A training step of a small network spends its time around the arithmetic: on a dozen parameters to
+walk through, on the graph that autograd builds, on memory that comes and goes. Here the optimizer
+sees two parameters, the backward pass is a loop of matrix products, and results go into buffers
+made once. `networks.SNN` alone defines the network; the tests hold the two together.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .networks import SNN, draw_dropped
+from .theory import ALPHA_01, LAMBDA_01
+
+__all__ = ["ELEMENTWISE", "FlatSNN"]
+
+#: Optimizers that treat each number of a parameter by itself, so that its shape does not matter.
+ELEMENTWISE = (
+    torch.optim.ASGD,
+    torch.optim.Adadelta,
+    torch.optim.Adagrad,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.RMSprop,
+    torch.optim.Rprop,
+    torch.optim.SGD,
+)
+
+
+class FlatSNN:
+    """The parameters of an SNN in two vectors, and their gradient without autograd.
+
+    The network's own parameters become views of the vectors, and so do their gradients: whoever
+    looks at the network, or changes it in place, sees and changes what is trained.
+
+    Parameters
+    ----------
+    network : SNN
+        In training mode.
+    optimizer : torch.optim.Optimizer
+        Of the network's parameters; it steps the vectors from now on, with the moments it has.
+    """
+
+    def __init__(self, network, optimizer):
+        self.network, self.optimizer = network, optimizer
+        self.weights = [layer.weight for layer in network.layers]
+        self.biases = [layer.bias for layer in network.layers]
+        self._vectors = {_flatten_(own): own for own in (self.weights, self.biases)}
+        self._transposed = [weight.detach().t() for weight in self.weights]
+        self._whereabouts = [(p, p.data_ptr(), p.grad) for p in self.weights + self.biases]
+        self._intercept = self.biases[0].new_tensor(network.dropout.intercept)
+        self._buffers = {}
+        for vector, own in self._vectors.items():
+            state = _join([optimizer.state.pop(p, {}) for p in own], own)
+            if state:
+                optimizer.state[vector] = state
+        self._give_to_optimizer({own[0]: [vector] for vector, own in self._vectors.items()})
+
+    @staticmethod
+    def fits(network, optimizer):
+        """Say whether this is an SNN on the CPU that nobody looks into, and an optimizer that allows it."""
+        return type(network) is SNN and type(optimizer) in ELEMENTWISE and _is_plain(network)
+
+    def is_intact(self):
+        """Say whether the network's parameters are still what this object trains."""
+        return _is_plain(self.network) and all(
+            p.data_ptr() == pointer and p.grad is grad for p, pointer, grad in self._whereabouts
+        )
+
+    def release(self):
+        """Give the optimizer the network's own parameters back, and drop gradients of ours."""
+        for vector, own in self._vectors.items():
+            state = self.optimizer.state.pop(vector, {})
+            if state:
+                self.optimizer.state.update(zip(own, _split(state, own), strict=True))
+        self._give_to_optimizer(self._vectors)
+        for p, _, grad in self._whereabouts:
+            p.grad = None if p.grad is grad else p.grad
+
+    def _give_to_optimizer(self, replacements):
+        """Replace parameters in the optimizer's groups; those without a replacement leave."""
+        for group in self.optimizer.param_groups:
+            group["params"] = [new for old in group["params"] for new in replacements.get(old, ())]
+
+    @torch.no_grad()
+    def gradient(self, x, criterion, y, weight=None):
+        """Compute the loss of a batch, and put its gradient where the parameters' old one was.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_inputs)
+        criterion : MaskedLoss
+        y, weight : Tensor
+            As the criterion wants them.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+        output : Tensor of shape (n, n_outputs)
+        """
+        buffers = self._buffers_for(x)
+        inputs, output = self._forward(x, buffers)
+        loss, gradient = criterion.with_gradient(output, y, weight)
+        self._backward(inputs, gradient, buffers)
+        return loss, output
+
+    def _buffers_for(self, x):
+        """Return memory for a batch of this size: units, activations, and two gradients in turn."""
+        if len(x) not in self._buffers:
+            shapes = [(len(x), width) for width in self.network.hidden_layer_sizes]
+            sizes = [math.prod(shape) for shape in shapes]
+            units = x.new_empty(sum(sizes) + 1)  # the last one takes what draw_dropped has left over
+            hidden = [part.view(shape) for part, shape in zip(units[:-1].split(sizes), shapes, strict=True)]
+            dropped = [torch.empty_like(h) for h in hidden] if self.network.dropout.rate else hidden
+            scratch = [x.new_empty(max(sizes, default=0)) for _ in range(2)]
+            gradients = [scratch[i % 2][: h.numel()].view_as(h) for i, h in enumerate(hidden)]
+            self._buffers[len(x)] = units, hidden, dropped, gradients
+        return self._buffers[len(x)]
+
+    def _forward(self, x, buffers):
+        """Compute what `SNN.forward` does; return the inputs of all layers and the output."""
+        units, hidden, dropped, _ = buffers
+        dropout = self.network.dropout
+        for h, bias in zip(hidden, self.biases, strict=False):
+            h.copy_(bias)
+        if dropout.rate:
+            # SELU of -inf is the saturation: dropping costs no pass of its own.
+            indices = draw_dropped(len(units) - 1, dropout.rate, dropout.generator)
+            units.index_fill_(0, indices, -math.inf)
+        inputs = [self.network.input_dropout(x)]
+        for h, d, weight in zip(hidden, dropped, self._transposed, strict=False):
+            F.selu(h.addmm_(inputs[-1], weight), inplace=True)
+            inputs.append(torch.add(self._intercept, h, alpha=dropout.slope, out=d) if dropout.rate else h)
+        return inputs, torch.addmm(self.biases[-1], inputs[-1], self._transposed[-1])
+
+    def _backward(self, inputs, gradient, buffers):
+        """Propagate the gradient of the output down to all parameters."""
+        _, hidden, _, gradients = buffers
+        for i in reversed(range(len(self.weights))):
+            torch.mm(gradient.t(), inputs[i], out=self.weights[i].grad)
+            torch.sum(gradient, 0, out=self.biases[i].grad)
+            if i > 0:
+                below, h = gradients[i - 1], hidden[i - 1]
+                below.addmm_(gradient, self.weights[i], beta=0, alpha=self.network.dropout.slope)
+                # SELU's derivative from its result: 0 where that is the saturation, as for dropped units.
+                gradient = torch.ops.aten.elu_backward.grad_input(
+                    below, ALPHA_01, LAMBDA_01, 1.0, True, h, grad_input=below
+                )
+
+
+def _is_plain(network):
+    """Say whether the layers are trained whole, on the CPU, and without hooks, which see a module called."""
+    return all(
+        type(layer) is nn.Linear
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        and not (layer._backward_hooks or layer._backward_pre_hooks)
+        and all(p.requires_grad and p.device.type == "cpu" for p in (layer.weight, layer.bias))
+        for layer in network.layers
+    )
+
+
+def _flatten_(parameters):
+    """Move parameters and gradients into one vector, of which they become views; return it."""
+    vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    vector.grad = torch.zeros_like(vector)
+    sizes = [p.numel() for p in parameters]
+    values, gradients = vector.detach().split(sizes), vector.grad.split(sizes)
+    for p, value, gradient in zip(parameters, values, gradients, strict=True):
+        p.data, p.grad = value.view_as(p), gradient.view_as(p)
+    return vector
+
+
+def _join(states, parameters):
+    """Turn the optimizer's states of parameters into the state of their vector."""
+    return {
+        key: torch.cat([state[key].flatten() for state in states])
+        if _is_like(value, parameters[0])
+        else value
+        for key, value in states[0].items()
+    }
+
+
+def _split(state, parameters):
+    """Turn the optimizer's state of a vector into states of the parameters in it."""
+    sizes = [p.numel() for p in parameters]
+    vector = parameters[0].new_empty(sum(sizes))
+    states: list[dict] = [{} for _ in parameters]
+    for key, value in state.items():
+        if _is_like(value, vector):
+            parts = [part.view_as(p) for part, p in zip(value.split(sizes), parameters, strict=True)]
+        else:  # a number of steps, which each parameter counts for itself
+            parts = [value.clone() if torch.is_tensor(value) else value for _ in parameters]
+        for own, part in zip(states, parts, strict=True):
+            own[key] = part
+    return states
+
+
+def _is_like(value, parameter):
+    return torch.is_tensor(value) and value.shape == parameter.shape

@@ -1,0 +1,330 @@
+"""The step written out against autograd, and the ways back to autograd when somebody touches the network."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from skorch.callbacks import Callback, Freezer, GradientNormClipping
+from torch import nn
+
+from sksnn import SNNClassifier, SNNRegressor
+from sksnn._flat import ELEMENTWISE, FlatSNN
+from sksnn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+from sksnn.networks import SNN
+
+LAWS = settings(max_examples=60, deadline=None, derandomize=True)
+SMALL = {"hidden_layer_sizes": (16, 9), "max_epochs": 4, "batch_size": 50, "random_state": 0}
+EXACT = {"rtol": 1e-9, "atol": 1e-12}
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    return load_breast_cancer(return_X_y=True)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make_net(sizes, dropout=0.3, input_dropout=0.0, n_outputs=3, dtype=torch.float64):
+    net = SNN(4, n_outputs, sizes, dropout, input_dropout, generator=seeded(1), dropout_generator=seeded(2))
+    return net.to(dtype).train()
+
+
+def adam(net):
+    return torch.optim.Adam([*net.parameters()], lr=0.01)
+
+
+def weights_first(net):
+    """The order in which the loop gives parameters to an optimizer."""
+    return sorted(net.parameters(), key=lambda p: p.ndim == 1)
+
+
+def both_ways(monkeypatch, make):
+    """Fit with the step written out, then with autograd."""
+    written_out = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(FlatSNN, "fits", staticmethod(lambda network, optimizer: False))
+        return written_out, make()
+
+
+# ---------------------------------------------------------------- one step
+
+
+@LAWS
+@given(
+    sizes=st.lists(st.integers(1, 9), max_size=4).map(tuple),
+    dropout=st.sampled_from([0.0, 0.05, 0.5]),
+    input_dropout=st.sampled_from([0.0, 0.2]),
+    n=st.integers(1, 12),
+    weighted=st.booleans(),
+)
+def test_loss_and_gradient_are_autograds(sizes, dropout, input_dropout, n, weighted):
+    """The same generator, so the same masks: loss, output and every gradient to the last digits."""
+    x, y = torch.randn(n, 4, generator=seeded(), dtype=torch.float64), torch.arange(n) % 3
+    weight = torch.linspace(0.5, 2, n, dtype=torch.float64) if weighted else None
+    criterion = CrossEntropy(label_smoothing=0.1).train()
+    plain, net = (make_net(sizes, dropout, input_dropout) for _ in range(2))
+    flat = FlatSNN(net, adam(net))
+    for _ in range(3):  # buffers are used again, gradients written over
+        expected_output = plain(x)
+        expected = criterion(expected_output, y, weight)
+        plain.zero_grad()
+        expected.backward()
+        loss, output = flat.gradient(x, criterion, y, weight)
+        torch.testing.assert_close(loss, expected.detach(), **EXACT)
+        torch.testing.assert_close(output, expected_output.detach(), **EXACT)
+        for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "y"),
+    [
+        (BinaryCrossEntropy(masked=True), torch.tensor([[0.0, 1, np.nan], [np.nan, 1, 0], [1, 0, 1]])),
+        (SquaredError(), torch.tensor([[0.5, -1, 2], [0, 1, 0], [3, 0, 1]])),
+    ],
+    ids=["tasks", "regression"],
+)
+def test_float32_gradients_agree_to_1e_6(criterion, y):
+    x = torch.randn(3, 4, generator=seeded())
+    plain, net = (make_net((64, 64, 64), dtype=torch.float32) for _ in range(2))
+    criterion(plain(x), y).backward()
+    FlatSNN(net, adam(net)).gradient(x, criterion, y)
+    for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_dropped_units_get_no_gradient_at_all():
+    """One row: the bias of a unit is moved by nothing but its own derivative, which is exactly 0 there."""
+    net = make_net((400,), dropout=0.5, dtype=torch.float32)
+    FlatSNN(net, adam(net)).gradient(torch.ones(1, 4), CrossEntropy(), torch.tensor([0]))
+    share = (net.layers[0].bias.grad == 0).double().mean().item()
+    assert share == pytest.approx(0.5, abs=4.5 * 0.5 / 20)
+
+
+def test_batches_of_different_sizes_share_nothing():
+    net, criterion = make_net((5, 4), dropout=0.0), SquaredError()
+    flat = FlatSNN(net, adam(net))
+    x, y = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64)
+    first = flat.gradient(x, criterion, y)[0]
+    gradient = net.layers[0].weight.grad.clone()
+    flat.gradient(x[:4], criterion, y[:4])
+    assert flat.gradient(x, criterion, y)[0] == first
+    assert torch.equal(net.layers[0].weight.grad, gradient)
+
+
+def test_divergence_is_not_hidden():
+    """Dropped units are set through -inf; a NaN among the inputs must come out all the same."""
+    net = make_net((5, 4), dropout=0.5)
+    x = torch.full((2, 4), torch.nan, dtype=torch.float64)
+    loss, _ = FlatSNN(net, adam(net)).gradient(x, CrossEntropy(), torch.tensor([0, 1]))
+    assert loss.isnan()
+
+
+# ---------------------------------------------------------------- parameters and moments
+
+
+def test_the_network_sees_what_is_trained():
+    net = make_net((5, 4))
+    before, optimizer = copy.deepcopy(net.state_dict()), adam(net)
+    flat = FlatSNN(net, optimizer)
+    assert flat.is_intact() and [p.ndim for p in optimizer.param_groups[0]["params"]] == [1, 1]
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    flat.gradient(torch.ones(3, 4, dtype=torch.float64), CrossEntropy(), torch.tensor([0, 1, 2]))
+    optimizer.step()
+    assert not any(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    net.load_state_dict(before)
+    assert flat.is_intact()
+    assert torch.equal(optimizer.param_groups[0]["params"][0][:20].view(5, 4), before["layers.0.weight"])
+
+
+@pytest.mark.parametrize("optimizer_class", ELEMENTWISE, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_optimizer_goes_in_and_out_with_its_moments(optimizer_class, groups):
+    """Three steps flat and three not, in any order, are six steps."""
+    x, y = torch.randn(8, 4, generator=seeded(), dtype=torch.float64), torch.arange(8) % 3
+
+    def train(pattern):
+        net = make_net((5, 4), dropout=0.0)
+        parameters = weights_first(net)
+        parameters = parameters if groups == 1 else [{"params": parameters[:3]}, {"params": parameters[3:]}]
+        optimizer = (
+            optimizer_class(parameters, lr=1e-2, weight_decay=0.0)
+            if (optimizer_class is not torch.optim.Rprop)
+            else optimizer_class(parameters, lr=1e-2)
+        )
+        for flattened in pattern:
+            flat = FlatSNN(net, optimizer) if flattened else None
+            for _ in range(3):
+                if flattened:
+                    flat.gradient(x, CrossEntropy(), y)
+                else:
+                    optimizer.zero_grad()
+                    CrossEntropy()(net(x), y).backward()
+                optimizer.step()
+            if flattened:
+                flat.release()
+        return net.state_dict(), optimizer.state_dict()
+
+    weights, state = train([False, False])
+    for pattern in ([True, True], [True, False], [False, True]):
+        others, other = train(pattern)
+        torch.testing.assert_close(others, weights, **EXACT)
+        assert other["param_groups"] == state["param_groups"]
+        torch.testing.assert_close(other["state"], state["state"], **EXACT)
+
+
+def test_what_fits():
+    net = make_net((5,))
+    assert FlatSNN.fits(net, adam(net))
+    assert not FlatSNN.fits(nn.Linear(3, 2), adam(net))
+    assert not FlatSNN.fits(net, torch.optim.LBFGS(net.parameters()))
+
+    class Own(torch.optim.Adam):
+        """May do anything."""
+
+    assert not FlatSNN.fits(net, Own(net.parameters()))
+    hook = net.layers[0].register_forward_hook(lambda *args: None)
+    assert not FlatSNN.fits(net, adam(net))
+    hook.remove()
+    net.layers[1].bias.requires_grad_(False)
+    assert not FlatSNN.fits(net, adam(net))
+    parametrized = make_net((5,))
+    nn.utils.parametrizations.weight_norm(parametrized.layers[0])
+    assert not FlatSNN.fits(parametrized, adam(parametrized))
+
+
+# ---------------------------------------------------------------- whole fits
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_fit_is_the_same_both_ways(cancer, monkeypatch, dropout, early_stopping):
+    X, y = cancer
+    settings = {**SMALL, "dropout": dropout, "input_dropout": dropout, "early_stopping": early_stopping}
+    one, other = both_ways(
+        monkeypatch, lambda: SNNClassifier(**settings, max_grad_norm=0.5, precision="float64").fit(X, y)
+    )
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-9)
+
+
+def test_a_regression_is_the_same_both_ways(monkeypatch):
+    X, y = load_diabetes(return_X_y=True)
+    settings = {**SMALL, "precision": "float64", "loss": "huber", "dropout": 0.1, "lr": 1e-2}
+    one, other = both_ways(
+        monkeypatch, lambda: SNNRegressor(**settings).fit(X, y, np.linspace(0.1, 2, len(y)))
+    )
+    np.testing.assert_allclose(one.predict(X), other.predict(X), rtol=1e-8)
+
+
+@pytest.mark.parametrize("change", ["warm_start", "partial_fit", "pickle"])
+def test_going_on_is_the_same_both_ways(cancer, monkeypatch, change):
+    X, y = cancer
+
+    def make():
+        clf = SNNClassifier(**SMALL, precision="float64", warm_start=True).fit(X, y)
+        if change == "pickle":
+            clf = pickle.loads(pickle.dumps(clf))
+        return clf.partial_fit(X, y).partial_fit(X, y) if change == "partial_fit" else clf.fit(X, y)
+
+    one, other = both_ways(monkeypatch, make)
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-9)
+
+
+def test_gradients_are_not_kept(cancer):
+    clf = SNNClassifier(**SMALL).fit(*cancer)
+    assert clf.net_.flat_ is None
+    assert all(p.grad is None for p in clf.net_.module_.parameters())
+    stepped = [p for group in clf.net_.optimizer_.param_groups for p in group["params"]]
+    assert {id(p) for p in stepped} == {id(p) for p in clf.net_.module_.parameters()}
+
+
+def test_predictions_during_training_are_of_the_present_weights(cancer):
+    """torch's fused optimizers count no new version of a weight, so its float64 copy looked fresh."""
+    X, y = cancer
+    seen = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append(net.forward_rows(X[:5]).softmax(1).numpy())
+
+    clf = SNNClassifier(**SMALL, callbacks=[Watch()]).fit(X, y)
+    assert len({proba.tobytes() for proba in seen}) == 4
+    np.testing.assert_array_equal(seen[-1], clf.predict_proba(X[:5]))
+
+
+# ---------------------------------------------------------------- callbacks that touch the network
+
+
+def test_frozen_layers_stay_as_they_are(cancer):
+    """A callback freezes layers after the vectors were made."""
+    X, y = cancer
+    clf = SNNClassifier(**SMALL, weight_decay=0.3, callbacks=[Freezer("network.layers.0.*")])
+    reference = SNNClassifier(**{**SMALL, "max_epochs": 1}, lr=1e-30, weight_decay=0.0, optimizer="sgd")
+    initial = reference.fit(X, y).net_.module_.network.layers[0].weight
+    layers = clf.fit(X, y).net_.module_.network.layers
+    assert torch.equal(layers[0].weight, initial)
+    assert layers[0].weight.grad is None and layers[1].weight.grad is not None
+
+
+@pytest.mark.parametrize("when", ["on_train_begin", "on_epoch_begin", "on_batch_begin"])
+def test_hooks_see_the_batches_from_then_on(cancer, when):
+    seen = []
+
+    def register(self, net, *args, **kwargs):
+        if not seen:
+            seen.append(0)
+            net.module_.network.layers[0].register_forward_hook(lambda *args: seen.append(len(args[2])))
+
+    watch = type("Watch", (Callback,), {when: register})()
+    clf = SNNClassifier(**SMALL, callbacks=[watch]).fit(*cancer)
+    assert sum(seen) == 4 * 569
+    assert np.isfinite(clf.predict_proba(cancer[0])).all()
+
+
+def test_gradients_may_be_changed_in_place_or_replaced(cancer):
+    """Halving them in place and putting other tensors in their place are the same training."""
+
+    class Halve(Callback):
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            for _, p in named_parameters:
+                p.grad.mul_(0.5)
+
+    class Replace(Callback):
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            for _, p in named_parameters:
+                p.grad = p.grad * 0.5
+
+    settings = {**SMALL, "optimizer": "sgd", "weight_decay": 0.0, "precision": "float64", "lr": 0.1}
+    X, y = cancer
+    halved, replaced = (SNNClassifier(**settings, callbacks=[c()]).fit(X, y) for c in (Halve, Replace))
+    plain = SNNClassifier(**settings).fit(X, y)
+    np.testing.assert_allclose(halved.predict_proba(X), replaced.predict_proba(X), atol=1e-9)
+    assert not np.allclose(halved.predict_proba(X), plain.predict_proba(X), atol=1e-6)
+
+
+def test_weights_may_be_replaced(cancer):
+    class Zero(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            layer = net.module_.network.layers[0]
+            layer.weight.data = torch.zeros_like(layer.weight)
+
+    clf = SNNClassifier(**{**SMALL, "max_epochs": 1}, lr=1e-9, callbacks=[Zero()])
+    with pytest.warns(UserWarning, match="learned nothing"):
+        clf.fit(*cancer)
+    assert clf.net_.module_.network.layers[0].weight.abs().max() < 1e-6
+
+
+def test_clipping_sees_the_gradients(cancer, monkeypatch):
+    make = lambda: SNNClassifier(  # noqa: E731
+        **SMALL, precision="float64", callbacks=[GradientNormClipping(0.01)]
+    ).fit(*cancer)
+    one, other = both_ways(monkeypatch, make)
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
