@@ -116,7 +116,8 @@ class BaseSNN(BaseEstimator):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
-            Finite numbers: numpy, pandas, polars, scipy CSR or CSC, torch tensors on the CPU.
+            Finite numbers: numpy, pandas, polars, scipy CSR or CSC, torch tensors. A tensor on a GPU
+            stays there.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
             The target, as the class describes it.
         sample_weight : array-like of shape (n_rows,), default=None
@@ -481,14 +482,15 @@ class BaseSNN(BaseEstimator):
         check_is_fitted(self)
         X = check_inputs(self, X, reset=False)
         with self._device_context():
-            outputs = self.net_.forward_rows(X)
-        strange = np.flatnonzero(~outputs.isfinite().all(dim=1).numpy())
-        if len(strange):
+            outputs = self.net_.forward_rows(X).numpy()
+        if not np.isfinite(outputs).all():
+            row = np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0]
             raise ValueError(
-                f"the outputs of row {strange[0]} of X are not finite: it holds values too far from those "
+                f"the outputs of row {row} of X are not finite: it holds values too far from those "
                 "seen in fit. Clip or rescale them."
             )
-        return outputs.numpy().astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
+        single = X.dtype in (np.float32, torch.float32)
+        return outputs.astype(np.float32 if single else np.float64, copy=False)
 
     # ------------------------------------------------------------ scikit-learn
 

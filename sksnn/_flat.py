@@ -33,6 +33,9 @@ ELEMENTWISE = (
 )
 
 
+elu_backward = torch.ops.aten.elu_backward.grad_input
+
+
 class FlatSNN:
     """The parameters of an SNN in two vectors, and their gradient without autograd.
 
@@ -120,6 +123,7 @@ class FlatSNN:
             dropped = [torch.empty_like(h) for h in hidden] if self.network.dropout.rate else hidden
             scratch = [x.new_empty(max(sizes, default=0)) for _ in range(2)]
             gradients = [scratch[i % 2][: h.numel()].view_as(h) for i, h in enumerate(hidden)]
+            gradients = [(gradient, gradient.t()) for gradient in gradients]
             self._buffers[len(x)] = units, hidden, dropped, gradients
         return self._buffers[len(x)]
 
@@ -142,15 +146,16 @@ class FlatSNN:
     def _backward(self, inputs, gradient, buffers):
         """Propagate the gradient of the output down to all parameters."""
         _, hidden, _, gradients = buffers
+        transposed = gradient.t()
         for i in reversed(range(len(self.weights))):
-            torch.mm(gradient.t(), inputs[i], out=self.weights[i].grad)
+            torch.mm(transposed, inputs[i], out=self.weights[i].grad)
             torch.sum(gradient, 0, out=self.biases[i].grad)
             if i > 0:
-                below, h = gradients[i - 1], hidden[i - 1]
+                below, transposed = gradients[i - 1]
                 below.addmm_(gradient, self.weights[i], beta=0, alpha=self.network.dropout.slope)
                 # SELU's derivative from its result: 0 where that is the saturation, as for dropped units.
-                gradient = torch.ops.aten.elu_backward.grad_input(
-                    below, ALPHA_01, LAMBDA_01, 1.0, True, h, grad_input=below
+                gradient = elu_backward(
+                    below, ALPHA_01, LAMBDA_01, 1.0, True, hidden[i - 1], grad_input=below
                 )
 
 

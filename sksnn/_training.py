@@ -7,6 +7,7 @@ import copy
 import inspect
 import math
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cached_property
 from itertools import repeat
 
 import numpy as np
@@ -18,10 +19,12 @@ from skorch.dataset import Dataset
 
 from ._device import from_numpy_state, to_numpy_state
 from ._flat import FlatSNN
-from .encodings import chunk_slices
+from .encodings import as_float64, chunk_slices
 
-# Rows of a validation or prediction batch, times the widest layer: 2**22 float64 are 32 MiB.
-FORWARD_ELEMENTS = 2**22
+# Rows of a validation or prediction batch, times the widest layer: on a CPU what its cache holds
+# (2**18 float64 are 2 MiB), elsewhere what keeps the device busy in bounded memory.
+CPU_FORWARD_ELEMENTS, FORWARD_ELEMENTS = 2**18, 2**22
+LEAST_FORWARD_ROWS = 256  # below, weights are read more often than rows
 
 # Numbers gathered at once for minibatches: 2**18 float32 are 1 MiB, which a core's cache holds.
 GATHERED_ELEMENTS = 2**18
@@ -57,7 +60,7 @@ class SparseInputs:
 
     def __getitem__(self, index):
         rows = self.X[index.cpu().numpy() if torch.is_tensor(index) else index]
-        return self.encoder(torch.from_numpy(rows.toarray())).to(self.device, self.dtype)
+        return encode_chunks(rows, self.encoder, self.device, self.dtype)
 
 
 def encode(X, encoder, device, dtype):
@@ -65,7 +68,7 @@ def encode(X, encoder, device, dtype):
 
     Parameters
     ----------
-    X : ndarray or scipy CSR of shape (n_rows, n_features)
+    X : ndarray, scipy CSR or Tensor of shape (n_rows, n_features)
         A sparse one stays sparse.
     encoder : nn.Module
     device, dtype : torch.device, torch.dtype
@@ -75,19 +78,29 @@ def encode(X, encoder, device, dtype):
     -------
     inputs : Tensor or SparseInputs
     """
-    if sparse.issparse(X):
-        return SparseInputs(X, encoder, device, dtype)
+    return (SparseInputs if sparse.issparse(X) else encode_chunks)(X, encoder, device, dtype)
+
+
+def encode_chunks(X, encoder, device, dtype):
+    """Encode rows that are to be dense as a whole; all but the result stays small, and in cache."""
+    slices = chunk_slices(*X.shape)
+    if len(slices) == 1:
+        return encoder(as_tensor(X[:])).to(device, dtype)
     inputs = None
-    for s in chunk_slices(*X.shape):
+    for s in slices:
         encoded = encoder(as_tensor(X[s]))
         if inputs is None:
-            inputs = torch.empty((len(X), *encoded.shape[1:]), dtype=dtype, device=device)
+            inputs = torch.empty((X.shape[0], *encoded.shape[1:]), dtype=dtype, device=device)
         inputs[s] = encoded.to(dtype)
     return inputs
 
 
 def as_tensor(array):
-    """View a numpy array as a tensor; read-only and unsigned ones as a float64 copy."""
+    """View rows as a tensor; sparse, read-only and unsigned ones as a copy."""
+    if torch.is_tensor(array):
+        return as_float64(array)
+    if sparse.issparse(array):
+        array = array.toarray()
     strange = any(stride < 0 or stride % array.itemsize for stride in array.strides)
     if array.dtype.kind != "f" or not array.flags.writeable or strange:
         array = np.array(array, dtype=np.float64)
@@ -395,7 +408,7 @@ class _FastLoop:
         """Encode raw rows unless they are encoded already."""
         if isinstance(X, Rows):
             return X
-        X = X if sparse.issparse(X) else np.asarray(X)
+        X = X if sparse.issparse(X) or torch.is_tensor(X) else np.asarray(X)
         return Rows(
             encode(X, self.module_.encoder, self.device, next(self.module_.network.parameters()).dtype), y
         )
@@ -404,12 +417,11 @@ class _FastLoop:
         """Return shuffled minibatches for training, large ones in order otherwise."""
         if training:
             return Minibatches(dataset, self.batch_size, self.shuffle)
-        return Minibatches(dataset, max(self.batch_size, FORWARD_ELEMENTS // self.width_))
+        return Minibatches(dataset, max(self.batch_size, self.forward_elements_ // self.width_))
 
     def infer(self, x, **fit_params):
         """Compute the outputs of encoded rows."""
-        half = self.precision == "bf16"
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16) if half else nullcontext():
+        with self._autocast():
             outputs = self.module_.network(x)
         if getattr(outputs, "shape", None) != (len(x), self.n_outputs):
             got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
@@ -417,7 +429,7 @@ class _FastLoop:
                 f"architecture must map (n, {x.shape[1]}) to (n, {self.n_outputs}); for {len(x)} rows it "
                 f"returned {got}. Give its last layer n_outputs units, and return its output alone."
             )
-        return outputs.float() if half else outputs
+        return outputs.float() if self.precision == "bf16" else outputs
 
     def get_loss(self, y_pred, y_true, *args, weight=None, **kwargs):
         """Average the loss of a batch."""
@@ -436,34 +448,46 @@ class _FastLoop:
 
     # prediction and state
 
-    @property
+    @cached_property
+    def parameters_(self):
+        """The network's parameters, listed once."""
+        return list(self.module_.network.parameters())
+
+    @cached_property
     def width_(self):
         """Width of the widest layer, inputs included."""
-        return max((n for p in self.module_.network.parameters() for n in p.shape), default=1)
+        return max((n for p in self.parameters_ for n in p.shape), default=1)
 
-    @torch.inference_mode()
+    @property
+    def forward_elements_(self):
+        """Numbers of a layer that a batch of a forward pass may have."""
+        on_cpu = self.device.startswith("cpu")
+        return max(CPU_FORWARD_ELEMENTS if on_cpu else FORWARD_ELEMENTS, LEAST_FORWARD_ROWS * self.width_)
+
     def forward_rows(self, X):
         """Compute the outputs of raw rows, as many at a time as fit in bounded memory.
 
         Parameters
         ----------
-        X : ndarray or scipy CSR of shape (n_rows, n_features)
+        X : ndarray, scipy CSR or Tensor of shape (n_rows, n_features)
 
         Returns
         -------
         outputs : Tensor of shape (n_rows, n_outputs), on the CPU
         """
-        network, dtype = self._network_for(X.dtype)
-        device = torch.device(self.device)
-        half = torch.autocast(
-            device.type, torch.bfloat16, enabled=self.precision == "bf16" and device.type != "cpu"
-        )
+        on_cpu = self.device.startswith("cpu")
         outputs = []
-        for s in chunk_slices(X.shape[0], self.width_, FORWARD_ELEMENTS):
-            inputs = encode(X[s], self.module_.encoder, device, dtype)[:]
-            with half:
-                outputs.append(network(inputs).to(dtype).cpu())
-        return torch.cat(outputs)
+        with torch.inference_mode():
+            network, dtype = self._network_for(X.dtype)
+            for s in chunk_slices(X.shape[0], self.width_, self.forward_elements_):
+                inputs = encode(X[s], self.module_.encoder, self.device, dtype)[:]
+                with nullcontext() if on_cpu else self._autocast():
+                    outputs.append(network(inputs).to("cpu", dtype))
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _autocast(self):
+        half = self.precision == "bf16"
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16) if half else nullcontext()
 
     def _network_for(self, dtype):
         """Return the network, or on a CPU its float64 copy for rows that are not float32.
@@ -471,18 +495,17 @@ class _FastLoop:
         scikit-learn expects a row's prediction not to depend on the rows beside it beyond 1e-7,
         which float32 products do not keep.
         """
-        network = self.module_.network
-        weights = list(network.parameters())
+        network, weights = self.module_.network, self.parameters_
         if (
             not self.own
             or weights[0].dtype == torch.float64
-            or dtype == np.float32
-            or torch.device(self.device).type != "cpu"
+            or dtype in (np.float32, torch.float32)
+            or not self.device.startswith("cpu")
         ):
             return network, weights[0].dtype
         if self.trains_:  # fused optimizers change weights without counting a new version
             return copy.deepcopy(network).double(), torch.float64
-        versions = [(id(w), w._version) for w in weights]
+        versions = [(w.data_ptr(), w._version) for w in weights]
         if getattr(self, "double_", (None,))[0] != versions:  # one assignment: safe among threads
             self.double_ = (versions, (copy.deepcopy(network).double(),))
         return self.double_[1][0], torch.float64

@@ -1,6 +1,7 @@
 """Checks of what users hand in: arrays in, clean arrays out, or an error with a way out."""
 
 import numbers
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,15 +14,27 @@ from .metrics import is_missing
 
 
 class Table(NamedTuple):
-    """Validated rows: X (ndarray or CSR), the encoded target, and weights or None."""
+    """Validated rows: X (ndarray, CSR, tensor or Subset), the encoded target, and weights or None."""
 
     X: Any
     y: np.ndarray
     weight: np.ndarray | None
 
     def split(self, *parts):
-        """Pick rows: one table for each array of indices."""
-        return [Table(self.X[i], self.y[i], None if self.weight is None else self.weight[i]) for i in parts]
+        """Pick rows: one table for each array of indices, without a copy of a dense X."""
+        pick = self.X.__getitem__ if sparse.issparse(self.X) else partial(Subset, self.X)
+        return [Table(pick(i), self.y[i], None if self.weight is None else self.weight[i]) for i in parts]
+
+
+class Subset:
+    """Rows of a dense X by their indices, gathered a slice at a time."""
+
+    def __init__(self, X, index):
+        self.X, self.index = X, index
+        self.shape = (len(index), X.shape[1])
+
+    def __getitem__(self, key):
+        return self.X[self.index[key]]
 
 
 def check_inputs(estimator, X, reset):
@@ -29,7 +42,7 @@ def check_inputs(estimator, X, reset):
 
     Returns
     -------
-    X : ndarray or scipy CSR of shape (n_rows, n_features)
+    X : ndarray, scipy CSR or, from another device than the CPU, Tensor of shape (n_rows, n_features)
 
     Raises
     ------
@@ -39,6 +52,8 @@ def check_inputs(estimator, X, reset):
     if hasattr(X, "detach"):  # a torch tensor, perhaps one that asks for a gradient
         X = X.detach()
         X = X.float() if str(X.dtype) == "torch.bfloat16" else X  # numpy has no such numbers
+        if not _is_on_host(X):
+            return _check_tensor(estimator, X, reset)
     try:
         X = validate_data(
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
@@ -60,6 +75,33 @@ def check_inputs(estimator, X, reset):
     if X.dtype.kind == "f" and (X.dtype.itemsize not in (4, 8) or not X.dtype.isnative):
         X = X.astype(np.float32 if X.dtype.itemsize == 4 else np.float64)  # float16, long double, big-endian
     return X
+
+
+def _is_on_host(tensor):
+    return tensor.device.type == "cpu"
+
+
+def _check_tensor(estimator, X, reset):
+    """Validate a tensor where it is: scikit-learn would ask for it in numpy."""
+    if X.ndim != 2 or 0 in X.shape or X.is_complex():
+        raise ValueError(
+            f"X must be a real tensor of shape (n_rows, n_features), both at least 1; got {X.dtype} of "
+            f"shape {tuple(X.shape)}. Use X.reshape(1, -1) for a single row."
+        )
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    finite = X.isfinite()
+    if not finite.all():
+        row, column = (~finite).nonzero()[0].tolist()
+        raise ValueError(
+            f"Input X contains NaN or infinity: {X[row, column].item()} in row {row}, column {column}. Fill "
+            "or drop it first: torch.nan_to_num, or SimpleImputer(add_indicator=True) on the CPU."
+        )
+    return X
+
+
+def _to_host(values):
+    """Bring a target or weights, which are small, from a device into numpy."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
 
 
 def _way_out(message):
@@ -86,7 +128,8 @@ def check_weights(sample_weight, n_rows, name="sample_weight"):
         return None
     if isinstance(sample_weight, numbers.Number):
         return np.full(n_rows, check_weights([sample_weight], 1)[0])
-    weight = check_array(sample_weight, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name=name)
+    weight = _to_host(sample_weight)
+    weight = check_array(weight, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name=name)
     if weight.ndim != 1:
         raise ValueError(
             f"{name} must be 1D array-like of shape (n_rows,): one weight a row; got shape {weight.shape}. "
@@ -114,7 +157,7 @@ def _require(y, estimator):
         )
     if sparse.issparse(y):
         return y.toarray()
-    return y.detach().cpu().numpy() if hasattr(y, "detach") else y
+    return _to_host(y)
 
 
 def _n_columns(y):

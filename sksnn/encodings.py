@@ -6,7 +6,7 @@ from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 from torch import nn
 
-__all__ = ["Standardizer", "chunk_slices", "column_moments"]
+__all__ = ["Standardizer", "as_float64", "chunk_slices", "column_moments"]
 
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.
 CHUNK_ELEMENTS = 2**20
@@ -40,7 +40,7 @@ def column_moments(X, weight=None):
 
     Parameters
     ----------
-    X : ndarray of shape (n_rows, n_columns), or scipy CSR of that shape
+    X : ndarray, Tensor or scipy CSR of shape (n_rows, n_columns)
         Finite numbers of any real dtype.
     weight : ndarray of shape (n_rows,), default=None
         Non-negative row weights, not all zero; None weighs rows equally.
@@ -62,11 +62,35 @@ def column_moments(X, weight=None):
     total = weight.sum()
     # Distances from a row of the data, not from 0: exact for constant columns, and time stamps
     # seconds apart keep their digits.
-    origin = X[np.argmax(weight > 0)].astype(np.float64)
+    origin = as_float64(X[int(np.argmax(weight > 0))])
+    if torch.is_tensor(origin):
+        weight = torch.from_numpy(weight).to(origin.device)
     slices = chunk_slices(*X.shape)
-    shift = sum(weight[s] @ (X[s].astype(np.float64) - origin) for s in slices) / total
-    variance = sum(weight[s] @ (X[s].astype(np.float64) - origin - shift) ** 2 for s in slices) / total
-    return origin + shift, variance
+    shift = sum(weight[s] @ (as_float64(X[s]) - origin) for s in slices) / total
+    variance = sum(weight[s] @ (as_float64(X[s]) - origin - shift) ** 2 for s in slices) / total
+    mean = origin + shift
+    return (mean.cpu().numpy(), variance.cpu().numpy()) if torch.is_tensor(mean) else (mean, variance)
+
+
+def as_float64(rows):
+    """Return rows in float64, on their device if it has such numbers.
+
+    Parameters
+    ----------
+    rows : ndarray or Tensor
+
+    Returns
+    -------
+    rows : ndarray or Tensor of float64
+
+    Examples
+    --------
+    >>> as_float64(torch.tensor([1, 2]))
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    if torch.is_tensor(rows):
+        return (rows.cpu() if rows.device.type == "mps" else rows).double()
+    return rows.astype(np.float64)
 
 
 class Standardizer(nn.Module):
@@ -112,7 +136,7 @@ class Standardizer(nn.Module):
 
         Parameters
         ----------
-        X : ndarray or scipy CSR of shape (n_rows, n_features)
+        X : ndarray, Tensor or scipy CSR of shape (n_rows, n_features)
             Dense columns are scaled each by its own deviation; sparse ones all by the root of
             the mean variance, since a rare bit scaled to unit variance overfits.
         weight : ndarray of shape (n_rows,), default=None

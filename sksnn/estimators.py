@@ -5,7 +5,7 @@ from numbers import Real
 
 import numpy as np
 import torch
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -475,7 +475,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         array([1., 1., 1.])
         """
         z = self._outputs(X)
-        return expit(z) if self._two_dimensional else softmax(z, axis=1)
+        return expit(z) if self._two_dimensional else _training.softmax(torch.from_numpy(z)).numpy()
 
     def predict(self, X):
         """Predict labels.

@@ -291,10 +291,11 @@ class SNN(nn.Module):
         logits : Tensor of shape (n, n_outputs)
         """
         masks = masks or [None, *self._draw_masks(x)]
+        *hidden, output = self.layers
         x = self.input_dropout(x, masks[0])
-        for layer, keep in zip(self.layers[:-1], masks[1:], strict=True):
+        for layer, keep in zip(hidden, masks[1:], strict=True):
             x = self.dropout(F.selu(layer(x)), keep)
-        return self.layers[-1](x)
+        return output(x)
 
     def _draw_masks(self, x):
         """Draw the masks of all hidden layers at once, which small networks are glad of."""

@@ -253,6 +253,7 @@ def test_predictions_during_training_are_of_the_present_weights(cancer):
 
     class Watch(Callback):
         def on_epoch_end(self, net, **kwargs):
+            net.module_.eval()
             seen.append(net.forward_rows(X[:5]).softmax(1).numpy())
 
     clf = SNNClassifier(**SMALL, callbacks=[Watch()]).fit(X, y)
