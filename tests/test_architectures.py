@@ -10,8 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import SMALL, raises
 from scipy import stats
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from torch import nn
@@ -21,7 +23,7 @@ from torch.testing import assert_close
 
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn.architectures import ARCHITECTURES, BatchNorm, Dropout, WeightNormLinear, build_network
-from sksnn.networks import SNN, AlphaDropout, draw_keep
+from sksnn.networks import SNN, AlphaDropout, draw_keep, lecun_normal_
 
 RIVALS = [name for name in ARCHITECTURES if name != "snn"]
 NORMALIZED_BY_BATCH = ["batchnorm", "resnet"]
@@ -455,6 +457,77 @@ def test_batch_norm_is_torchs_otherwise():
     ours, theirs = BatchNorm(4).double(), nn.BatchNorm1d(4).double()
     assert torch.equal(ours(normal(2, 4)), theirs(normal(2, 4)))
     assert torch.equal(ours.eval()(normal(1, 4)), theirs.eval()(normal(1, 4)))
+
+
+# ---------------------------------------------------------------- convolutions of one's own
+
+
+def test_lecun_normal_counts_the_inputs_of_a_convolutions_unit():
+    """A unit of Conv2d(16, 64, 3) has 16 * 9 inputs; of a grouped one, those of its group."""
+    for conv, fan_in in [
+        (nn.utils.skip_init(nn.Conv2d, 16, 64, 3), 144),
+        (nn.utils.skip_init(nn.Conv2d, 16, 64, 3, groups=4), 36),
+        (nn.utils.skip_init(nn.Conv1d, 40, 200, 5), 200),
+    ]:
+        w = lecun_normal_(conv.weight, seeded()).detach().double()
+        assert w is not conv.weight and w.shape == conv.weight.shape
+        assert w.var().item() * fan_in == pytest.approx(1, rel=5 * math.sqrt(2 / w.numel()))
+
+
+def test_convolutions_normalize_themselves():
+    """Over eight layers LeCun weights, SELU and alpha dropout keep mean 0 and variance 1; torch's lose it."""
+
+    def moments(initialise):
+        x = torch.randn(8, 16, 24, 24, generator=seeded(1))
+        dropout = AlphaDropout(0.05, generator=seeded(2))
+        for i in range(8):
+            conv = nn.utils.skip_init(nn.Conv2d, 16, 16, 3, padding=1, padding_mode="circular", bias=False)
+            initialise(conv.weight, generator=seeded(i))
+            x = dropout(F.selu(conv(x)))
+        return x.mean().item(), x.var().item()
+
+    with torch.no_grad():
+        mean, variance = moments(lecun_normal_)
+        assert abs(mean) < 0.15 and 0.75 < variance < 1.5
+        _, variance = moments(lambda w, generator: nn.init.kaiming_uniform_(w, a=5**0.5, generator=generator))
+        assert variance < 0.4  # nn.Conv2d's own start is a third of the variance
+
+
+def test_alpha_dropout_takes_feature_maps_and_masks_of_whole_channels():
+    """A mask that spares or drops whole channels, the reference's noise_shape, comes from outside."""
+    x, dropout = normal(6, 3, 5, 5), AlphaDropout(0.25, generator=seeded())
+    channels = torch.tensor([[1.0, 0.0, 1.0]]).expand(6, 3)[:, :, None, None].expand(x.shape)
+    y = dropout(x, channels)
+    dropped = y[:, 1].unique()
+    assert len(dropped) == 1
+    assert_close(y[:, 1::2], dropped.expand(6, 1, 5, 5))
+    slope = (y[0, 0, 0, 0] - y[0, 0, 0, 1]) / (x[0, 0, 0, 0] - x[0, 0, 0, 1])
+    assert_close(y[:, ::2], slope * (x[:, ::2] - x[0, 0, 0, 0]) + y[0, 0, 0, 0])
+    fresh = (dropout(torch.zeros(20, 30, 5, 5)) < 0).double()
+    assert fresh.mean().item() == pytest.approx(0.25, abs=0.02)
+    assert 0 < fresh.mean(dim=(2, 3)).var() < 0.02, "units, not channels"
+
+
+class ConvNet(nn.Module):
+    """A user's own convolutional SNN over rows that are 8 x 8 images."""
+
+    def __init__(self, n_inputs, n_outputs):
+        super().__init__()
+        self.conv, self.dropout = nn.Conv2d(1, 8, 3, stride=2, padding=1), AlphaDropout(0.05)
+        self.output = nn.Linear(8 * 16, n_outputs)
+        for layer in (self.conv, self.output):
+            lecun_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x):
+        h = self.dropout(F.selu(self.conv(x.view(-1, 1, 8, 8))))
+        return self.output(h.flatten(1))
+
+
+def test_a_convolutional_snn_learns_digits():
+    X, y = load_digits(n_class=4, return_X_y=True)
+    clf = SNNClassifier(architecture=ConvNet, lr=5e-3, max_epochs=10, random_state=0).fit(X[::2], y[::2])
+    assert clf.score(X[1::2], y[1::2]) > 0.95
 
 
 # ---------------------------------------------------------------- in the estimators
