@@ -68,7 +68,8 @@ class FlatSNN:
     @staticmethod
     def fits(network, optimizer):
         """Say whether this is an SNN on the CPU that nobody looks into, and an optimizer that allows it."""
-        return type(network) is SNN and type(optimizer) in ELEMENTWISE and _is_plain(network)
+        usual = type(network) is SNN and network.fixed_point == (0.0, 1.0)
+        return usual and type(optimizer) in ELEMENTWISE and _is_plain(network)
 
     def is_intact(self):
         """Say whether the network's parameters are still what this object trains."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .theory import SATURATION_01, alpha_dropout_affine
+from .theory import SATURATION_01, alpha_dropout_affine, fixed_point, selu_parameters
 
 __all__ = [
     "SNN",
@@ -183,6 +183,8 @@ class AlphaDropout(nn.Module):
         Moments to keep, those of SELU's fixed point.
     generator : torch.Generator, default=None
         Where masks are drawn from; None means torch's global generator.
+    saturation : float, default=SATURATION_01
+        What dropped units are set to before the moments are restored: -scale * alpha of the SELU.
 
     Raises
     ------
@@ -205,10 +207,10 @@ class AlphaDropout(nn.Module):
     True
     """
 
-    def __init__(self, rate=0.05, mean=0.0, variance=1.0, generator=None):
+    def __init__(self, rate=0.05, mean=0.0, variance=1.0, generator=None, saturation=SATURATION_01):
         super().__init__()
-        a, b = alpha_dropout_affine(rate, mean, variance)
-        self.rate, self.mean, self.variance = rate, mean, variance
+        a, b = alpha_dropout_affine(rate, mean, variance, saturation)
+        self.rate, self.mean, self.variance, self.saturation = rate, mean, variance, saturation
         self.generator = generator
         self.slope, self.intercept = float(a), float(b)
 
@@ -222,12 +224,28 @@ class AlphaDropout(nn.Module):
         if keep is None:
             keep = draw_keep(x.shape, self.rate, self.generator, x.device, x.dtype)
         # a (x keep + saturation (1 - keep)) + b, in two passes over x
-        saturated = self.slope * SATURATION_01 + self.intercept
-        return (x - SATURATION_01) * (keep.to(x.dtype) * self.slope) + saturated
+        saturated = self.slope * self.saturation + self.intercept
+        return (x - self.saturation) * (keep.to(x.dtype) * self.slope) + saturated
 
     def extra_repr(self):
         """Name the parameters in the module's repr."""
         return f"rate={self.rate}, mean={self.mean}, variance={self.variance}"
+
+
+def _checked_selu_parameters(mean, variance):
+    """Return the SELU of a fixed point that attracts."""
+    alpha, scale = map(float, selu_parameters(mean, variance))
+    if (mean, variance) != (0.0, 1.0):
+        fixed_point(alpha=alpha, scale=scale)
+    return alpha, scale
+
+
+@torch.no_grad()
+def _centre_(weight):
+    """Give the weights of each unit the sum 0 and, in expectation, the sum of squares they had."""
+    n = weight.shape[1]
+    if n > 1:
+        weight.sub_(weight.mean(1, keepdim=True)).mul_(math.sqrt(n / (n - 1)))
 
 
 class SNN(nn.Module):
@@ -245,10 +263,21 @@ class SNN(nn.Module):
         Where initial weights are drawn from; None means torch's global generator.
     dropout_generator : torch.Generator, default=None
         Where masks are drawn from.
+    fixed_point : tuple of float, default=(0.0, 1.0)
+        Mean and variance that activations settle at. Another one than the paper's gets its own SELU
+        (`theory.selu_parameters`) and dropout; for a mean other than 0 the weights of each unit
+        start with sum 0, as the theory assumes: else the mean of the layer below moves every unit.
+
+    Raises
+    ------
+    ValueError
+        If no SELU has this fixed point, or it repels.
 
     Notes
     -----
     Shape: (n, n_inputs) to (n, n_outputs), the logits. Inputs must have mean 0 and variance 1.
+    For another fixed point inside an estimator, give it a callable:
+    ``architecture=lambda n_inputs, n_outputs: SNN(n_inputs, n_outputs, (64,) * 8, fixed_point=(0.1, 1.5))``.
 
     Examples
     --------
@@ -266,15 +295,28 @@ class SNN(nn.Module):
         input_dropout=0.0,
         generator=None,
         dropout_generator=None,
+        fixed_point=(0.0, 1.0),
     ):
         super().__init__()
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        mean, variance = self.fixed_point = tuple(map(float, fixed_point))
+        self.alpha, self.scale = _checked_selu_parameters(mean, variance)
         widths = (n_inputs, *self.hidden_layer_sizes, n_outputs)
         self.layers = nn.ModuleList(
             lecun_linear(i, o, generator) for i, o in zip(widths[:-1], widths[1:], strict=True)
         )
+        if mean != 0:
+            for layer in self.layers:
+                _centre_(layer.weight)
         self.input_dropout = AlphaDropout(input_dropout, generator=dropout_generator)
-        self.dropout = AlphaDropout(dropout, generator=dropout_generator)
+        saturation = -self.scale * self.alpha
+        self.dropout = AlphaDropout(dropout, mean, variance, dropout_generator, saturation)
+
+    def activate(self, x):
+        """Apply this network's SELU."""
+        if self.fixed_point == (0.0, 1.0):
+            return F.selu(x)
+        return self.scale * F.elu(x, self.alpha)
 
     def forward(self, x, masks=None):
         """Map inputs to logits.
@@ -294,7 +336,7 @@ class SNN(nn.Module):
         *hidden, output = self.layers
         x = self.input_dropout(x, masks[0])
         for layer, keep in zip(hidden, masks[1:], strict=True):
-            x = self.dropout(F.selu(layer(x)), keep)
+            x = self.dropout(self.activate(layer(x)), keep)
         return output(x)
 
     def _draw_masks(self, x):

@@ -399,3 +399,48 @@ def test_masks_drawn_at_once_are_the_masks_handed_in():
         torch.autograd.grad(out.square().sum(), tuple(net.parameters())) for out in (at_once, one_by_one)
     ]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
+# ---------------------------------------------------------------- other fixed points
+
+
+@pytest.mark.parametrize("point", [(0.0, 1.0), (0.0, 2.0), (0.1, 1.5), (-0.2, 0.8), (0.3, 1.0)], ids=str)
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_activations_settle_at_the_fixed_point(point, dropout):
+    """From inputs of mean 0 and variance 1, whatever the point: it attracts."""
+    net = SNN(
+        400, 1, (400,) * 24, dropout, generator=seeded(), dropout_generator=seeded(1), fixed_point=point
+    )
+    x = normal(1000, 400, dtype=torch.float32)
+    with torch.no_grad():
+        for layer in net.layers[:-1]:
+            x = net.dropout(net.activate(layer(x)))
+    assert x.mean().item() == pytest.approx(point[0], abs=0.06)
+    assert x.var().item() == pytest.approx(point[1], rel=0.2)
+
+
+def test_another_fixed_point_starts_with_centred_weights():
+    layer = SNN(300, 2, (500,), generator=seeded(), fixed_point=(0.1, 1.5)).layers[0]
+    assert_allclose(layer.weight.detach().sum(1), np.zeros(500), atol=1e-5)
+    assert layer.weight.square().sum(1).mean().item() == pytest.approx(1, abs=0.02)
+    usual = SNN(300, 2, (500,), generator=seeded(), fixed_point=(0.0, 1.5)).layers[0]
+    assert torch.equal(usual.weight, SNN(300, 2, (500,), generator=seeded()).layers[0].weight)
+
+
+def test_another_fixed_point_is_another_selu():
+    net = SNN(3, 2, (4,), fixed_point=(0.0, 2.0)).eval()
+    assert (net.alpha, net.scale) == pytest.approx((1.97126, 1.06071), abs=1e-5)  # the paper's appendix
+    x = torch.linspace(-3, 3, 7)
+    assert_allclose(net.activate(x), 1.06071 * torch.where(x > 0, x, 1.97126 * torch.expm1(x)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ((5.0, 1.0), "mean must lie between -0.803261 and 0.683332"),
+        ((0.0, -1.0), "variance must be finite and positive; got -1.0."),
+    ],
+)
+def test_impossible_fixed_points_are_refused(point, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SNN(3, 2, (4,), fixed_point=point)
