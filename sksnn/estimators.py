@@ -50,11 +50,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides the three above.
     architecture : str or callable, default="snn"
-        "snn", or ``(n_inputs, n_outputs) -> torch.nn.Module`` returning logits of shape
-        (n, n_outputs), which then decides on layers and dropout itself. It is built and trained
-        under a forked torch generator, which is not thread-safe.
+        "snn"; or a rival of the paper: "msra", "batchnorm", "layernorm", "weightnorm", "highway",
+        "resnet" (`sksnn.architectures`); or ``(n_inputs, n_outputs) -> torch.nn.Module`` returning
+        logits of shape (n, n_outputs), which then decides on layers and dropout itself. It is built
+        and trained under a forked torch generator, which is not thread-safe.
     dropout : float, default=0.05
         Rate of alpha dropout behind each hidden layer, in [0, 1); the paper used 0.05 and 0.10.
+        Ordinary dropout in the rivals.
     input_dropout : float, default=0.0
         Rate of alpha dropout on the inputs.
     standardize : bool, default=True
@@ -566,9 +568,10 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides the three above.
     architecture : str or callable, default="snn"
-        "snn", or ``(n_inputs, n_outputs) -> torch.nn.Module`` returning logits of shape
-        (n, n_outputs), which then decides on layers and dropout itself. It is built and trained
-        under a forked torch generator, which is not thread-safe.
+        "snn"; or a rival of the paper: "msra", "batchnorm", "layernorm", "weightnorm", "highway",
+        "resnet" (`sksnn.architectures`); or ``(n_inputs, n_outputs) -> torch.nn.Module`` returning
+        logits of shape (n, n_outputs), which then decides on layers and dropout itself. It is built
+        and trained under a forked torch generator, which is not thread-safe.
     dropout : float, default=0.0
         Rate of alpha dropout behind each hidden layer, in [0, 1). Where the target has little noise,
         its own noise costs accuracy: 0.05 helps on small, noisy data only.

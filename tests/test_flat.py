@@ -190,7 +190,8 @@ def test_what_fits():
         """May do anything."""
 
     assert not FlatSNN.fits(net, Own(net.parameters()))
-    assert not FlatSNN.fits(other := SNN(4, 3, (5,), fixed_point=(0.1, 1.5)), adam(other))
+    other = SNN(4, 3, (5,), fixed_point=(0.1, 1.5))
+    assert not FlatSNN.fits(other, adam(other))
     hook = net.layers[0].register_forward_hook(lambda *args: None)
     assert not FlatSNN.fits(net, adam(net))
     hook.remove()
