@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .networks import SNN, draw_dropped
+from .networks import SNN, AlphaDropout, draw_dropped
 from .theory import ALPHA_01, LAMBDA_01
 
 __all__ = ["ELEMENTWISE", "FlatSNN"]
@@ -63,13 +63,19 @@ class FlatSNN:
             state = _join([optimizer.state.pop(p, {}) for p in own], own)
             if state:
                 optimizer.state[vector] = state
+        self._give_to_optimizer({p: [] for own in self._vectors.values() for p in own[1:]})
         self._give_to_optimizer({own[0]: [vector] for vector, own in self._vectors.items()})
 
     @staticmethod
     def fits(network, optimizer):
         """Say whether this is an SNN on the CPU that nobody looks into, and an optimizer that allows it."""
-        usual = type(network) is SNN and network.fixed_point == (0.0, 1.0)
-        return usual and type(optimizer) in ELEMENTWISE and _is_plain(network)
+        return (
+            type(network) is SNN
+            and network.fixed_point == (0.0, 1.0)
+            and type(optimizer) in ELEMENTWISE
+            and _is_plain(network)
+            and _moved_together([optimizer.state.get(p, {}) for p in network.parameters()])
+        )
 
     def is_intact(self):
         """Say whether the network's parameters are still what this object trains."""
@@ -88,9 +94,9 @@ class FlatSNN:
             p.grad = None if p.grad is grad else p.grad
 
     def _give_to_optimizer(self, replacements):
-        """Replace parameters in the optimizer's groups; those without a replacement leave."""
+        """Replace parameters in the optimizer's groups; those without a replacement stay."""
         for group in self.optimizer.param_groups:
-            group["params"] = [new for old in group["params"] for new in replacements.get(old, ())]
+            group["params"] = [new for old in group["params"] for new in replacements.get(old, [old])]
 
     @torch.no_grad()
     def gradient(self, x, criterion, y, weight=None):
@@ -132,28 +138,30 @@ class FlatSNN:
         """Compute what `SNN.forward` does; return the inputs of all layers and the output."""
         units, hidden, dropped, _ = buffers
         dropout = self.network.dropout
+        drops = dropout.rate > 0 and dropout.training
         for h, bias in zip(hidden, self.biases, strict=False):
             h.copy_(bias)
-        if dropout.rate:
+        if drops:
             # SELU of -inf is the saturation: dropping costs no pass of its own.
             indices = draw_dropped(len(units) - 1, dropout.rate, dropout.generator)
             units.index_fill_(0, indices, -math.inf)
         inputs = [self.network.input_dropout(x)]
         for h, d, weight in zip(hidden, dropped, self._transposed, strict=False):
             F.selu(h.addmm_(inputs[-1], weight), inplace=True)
-            inputs.append(torch.add(self._intercept, h, alpha=dropout.slope, out=d) if dropout.rate else h)
+            inputs.append(torch.add(self._intercept, h, alpha=dropout.slope, out=d) if drops else h)
         return inputs, torch.addmm(self.biases[-1], inputs[-1], self._transposed[-1])
 
     def _backward(self, inputs, gradient, buffers):
         """Propagate the gradient of the output down to all parameters."""
         _, hidden, _, gradients = buffers
+        slope = self.network.dropout.slope if self.network.dropout.training else 1.0
         transposed = gradient.t()
         for i in reversed(range(len(self.weights))):
             torch.mm(transposed, inputs[i], out=self.weights[i].grad)
             torch.sum(gradient, 0, out=self.biases[i].grad)
             if i > 0:
                 below, transposed = gradients[i - 1]
-                below.addmm_(gradient, self.weights[i], beta=0, alpha=self.network.dropout.slope)
+                below.addmm_(gradient, self.weights[i], beta=0, alpha=slope)
                 # SELU's derivative from its result: 0 where that is the saturation, as for dropped units.
                 gradient = elu_backward(
                     below, ALPHA_01, LAMBDA_01, 1.0, True, hidden[i - 1], grad_input=below
@@ -161,13 +169,21 @@ class FlatSNN:
 
 
 def _is_plain(network):
-    """Say whether the layers are trained whole, on the CPU, and without hooks, which see a module called."""
+    """Say whether the network is as it was built, on the CPU, trained whole, and without hooks."""
     return all(
-        type(layer) is nn.Linear
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
-        and not (layer._backward_hooks or layer._backward_pre_hooks)
-        and all(p.requires_grad and p.device.type == "cpu" for p in (layer.weight, layer.bias))
-        for layer in network.layers
+        type(module) in (SNN, AlphaDropout, nn.Linear, nn.ModuleList)  # hooks want a module to be called
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not (module._backward_hooks or module._backward_pre_hooks)
+        for module in network.modules()
+    ) and all(p.requires_grad and p.device.type == "cpu" for p in network.parameters())
+
+
+def _moved_together(states):
+    """Say whether the optimizer has taken the same steps for all parameters: none was frozen meanwhile."""
+    return all(
+        state.keys() == states[0].keys()
+        and all(value == states[0][key] for key, value in state.items() if not getattr(value, "ndim", 0))
+        for state in states
     )
 
 

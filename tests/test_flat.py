@@ -277,6 +277,43 @@ def test_frozen_layers_stay_as_they_are(cancer):
     assert layers[0].weight.grad is None and layers[1].weight.grad is not None
 
 
+def test_thawed_layers_go_on_with_their_own_moments(cancer):
+    """Half of the optimizer's states were missing when the vectors were to be made again."""
+    X, y = cancer
+    clf = SNNClassifier(**SMALL, callbacks=[Freezer("network.layers.0.*")], warm_start=True).fit(X, y)
+    for p in clf.net_.module_.network.parameters():
+        p.requires_grad_(True)
+    before = clf.net_.module_.network.layers[0].weight.detach().clone()
+    clf.set_params(callbacks=None).fit(X, y)
+    assert not torch.equal(before, clf.net_.module_.network.layers[0].weight)
+    clf.fit(X, y)
+    assert np.isfinite(clf.predict_proba(X)).all()
+
+
+def test_dropout_switched_off_within_an_epoch_stays_off(cancer, monkeypatch):
+    class Off(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            net.module_.network.dropout.eval()
+
+    settings = {**SMALL, "precision": "float64", "dropout": 0.3, "callbacks": [Off()]}
+    one, other = both_ways(monkeypatch, lambda: SNNClassifier(**settings).fit(*cancer))
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+    without = SNNClassifier(**{**settings, "dropout": 0.0, "callbacks": None}).fit(*cancer)
+    np.testing.assert_allclose(one.loss_curve_, without.loss_curve_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["", "dropout", "layers.1"])
+def test_a_hook_anywhere_in_the_network_is_called(cancer, name):
+    seen = []
+
+    class Hook(Callback):
+        def on_train_begin(self, net, **kwargs):
+            net.module_.network.get_submodule(name).register_forward_hook(lambda *args: seen.append(1))
+
+    SNNClassifier(**SMALL, callbacks=[Hook()]).fit(*cancer)
+    assert len(seen) >= 4 * 12
+
+
 @pytest.mark.parametrize("when", ["on_train_begin", "on_epoch_begin", "on_batch_begin"])
 def test_hooks_see_the_batches_from_then_on(cancer, when):
     seen = []
