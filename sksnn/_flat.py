@@ -56,7 +56,6 @@ class FlatSNN:
         self.biases = [layer.bias for layer in network.layers]
         self._vectors = {_flatten_(own): own for own in (self.weights, self.biases)}
         self._transposed = [weight.detach().t() for weight in self.weights]
-        self._whereabouts = [(p, p.data_ptr(), p.grad) for p in self.weights + self.biases]
         self._intercept = self.biases[0].new_tensor(network.dropout.intercept)
         self._buffers = {}
         for vector, own in self._vectors.items():
@@ -65,33 +64,38 @@ class FlatSNN:
                 optimizer.state[vector] = state
         self._give_to_optimizer({p: [] for own in self._vectors.values() for p in own[1:]})
         self._give_to_optimizer({own[0]: [vector] for vector, own in self._vectors.items()})
+        self._gradients = [p.grad for p in (*self.weights, *self.biases, *self._vectors)]
+        self._as_made = self._identities()
 
     @staticmethod
     def fits(network, optimizer):
         """Say whether this is an SNN on the CPU that nobody looks into, and an optimizer that allows it."""
         return (
-            type(network) is SNN
-            and network.fixed_point == (0.0, 1.0)
-            and type(optimizer) in ELEMENTWISE
+            type(optimizer) in ELEMENTWISE
             and _is_plain(network)
             and _moved_together([optimizer.state.get(p, {}) for p in network.parameters()])
         )
 
     def is_intact(self):
-        """Say whether the network's parameters are still what this object trains."""
-        return _is_plain(self.network) and all(
-            p.data_ptr() == pointer and p.grad is grad for p, pointer, grad in self._whereabouts
-        )
+        """Say whether the network and the optimizer still hold what this object trains, and nobody looks."""
+        return _is_plain(self.network) and self._identities() == self._as_made
+
+    def _identities(self):
+        """List what training reads and writes: parameters, their memory, their gradients, dropout."""
+        dropout = self.network.dropout
+        return [(id(p), p.data_ptr(), id(p.grad)) for p in (*self.network.parameters(), *self._vectors)] + [
+            (id(dropout), dropout.rate, dropout.intercept)
+        ]
 
     def release(self):
-        """Give the optimizer the network's own parameters back, and drop gradients of ours."""
+        """Give the optimizer the network's own parameters back, each with memory of its own."""
         for vector, own in self._vectors.items():
             state = self.optimizer.state.pop(vector, {})
             if state:
                 self.optimizer.state.update(zip(own, _split(state, own), strict=True))
+            for p in own:
+                p.data = p.data.clone()  # a pickle writes all of the memory that a view is of
         self._give_to_optimizer(self._vectors)
-        for p, _, grad in self._whereabouts:
-            p.grad = None if p.grad is grad else p.grad
 
     def _give_to_optimizer(self, replacements):
         """Replace parameters in the optimizer's groups; those without a replacement stay."""
@@ -115,9 +119,10 @@ class FlatSNN:
         output : Tensor of shape (n, n_outputs)
         """
         buffers = self._buffers_for(x)
-        inputs, output = self._forward(x, buffers)
+        drops = self.network.dropout.rate > 0 and self.network.dropout.training
+        inputs, output = self._forward(x, buffers, drops)
         loss, gradient = criterion.with_gradient(output, y, weight)
-        self._backward(inputs, gradient, buffers)
+        self._backward(inputs, gradient, buffers, slope=self.network.dropout.slope if drops else 1.0)
         return loss, output
 
     def _buffers_for(self, x):
@@ -134,11 +139,10 @@ class FlatSNN:
             self._buffers[len(x)] = units, hidden, dropped, gradients
         return self._buffers[len(x)]
 
-    def _forward(self, x, buffers):
+    def _forward(self, x, buffers, drops):
         """Compute what `SNN.forward` does; return the inputs of all layers and the output."""
         units, hidden, dropped, _ = buffers
         dropout = self.network.dropout
-        drops = dropout.rate > 0 and dropout.training
         for h, bias in zip(hidden, self.biases, strict=False):
             h.copy_(bias)
         if drops:
@@ -151,10 +155,9 @@ class FlatSNN:
             inputs.append(torch.add(self._intercept, h, alpha=dropout.slope, out=d) if drops else h)
         return inputs, torch.addmm(self.biases[-1], inputs[-1], self._transposed[-1])
 
-    def _backward(self, inputs, gradient, buffers):
+    def _backward(self, inputs, gradient, buffers, slope):
         """Propagate the gradient of the output down to all parameters."""
         _, hidden, _, gradients = buffers
-        slope = self.network.dropout.slope if self.network.dropout.training else 1.0
         transposed = gradient.t()
         for i in reversed(range(len(self.weights))):
             torch.mm(transposed, inputs[i], out=self.weights[i].grad)
@@ -169,13 +172,28 @@ class FlatSNN:
 
 
 def _is_plain(network):
-    """Say whether the network is as it was built, on the CPU, trained whole, and without hooks."""
-    return all(
-        type(module) in (SNN, AlphaDropout, nn.Linear, nn.ModuleList)  # hooks want a module to be called
-        and not (module._forward_hooks or module._forward_pre_hooks)
-        and not (module._backward_hooks or module._backward_pre_hooks)
-        for module in network.modules()
-    ) and all(p.requires_grad and p.device.type == "cpu" for p in network.parameters())
+    """Say whether this is an SNN as it was built, on the CPU, trained whole, and without hooks."""
+    return (
+        type(network) is SNN
+        and network.fixed_point == (0.0, 1.0)
+        and not {"forward", "activate"} & vars(network).keys()
+        and all(
+            type(module) in (SNN, AlphaDropout, nn.Linear, nn.ModuleList)
+            and not (module._forward_hooks or module._forward_pre_hooks)
+            and not (module._backward_hooks or module._backward_pre_hooks)
+            for module in network.modules()
+        )
+        and all(
+            p.requires_grad
+            and p.device.type == "cpu"
+            and not (p._backward_hooks or p._post_accumulate_grad_hooks)
+            for p in network.parameters()
+        )
+        # No layer twice, none without a bias, none of another width.
+        and [id(p) for p in network.parameters()]
+        == [id(p) for layer in network.layers for p in (layer.weight, layer.bias)]
+        and tuple(layer.weight.shape[0] for layer in network.layers)[:-1] == network.hidden_layer_sizes
+    )
 
 
 def _moved_together(states):
@@ -202,8 +220,8 @@ def _join(states, parameters):
     """Turn the optimizer's states of parameters into the state of their vector."""
     return {
         key: torch.cat([state[key].flatten() for state in states])
-        if _is_like(value, parameters[0])
-        else value
+        if _has_shape(value, parameters[0].shape)
+        else _copied(value)
         for key, value in states[0].items()
     }
 
@@ -211,17 +229,18 @@ def _join(states, parameters):
 def _split(state, parameters):
     """Turn the optimizer's state of a vector into states of the parameters in it."""
     sizes = [p.numel() for p in parameters]
-    vector = parameters[0].new_empty(sum(sizes))
     states: list[dict] = [{} for _ in parameters]
     for key, value in state.items():
-        if _is_like(value, vector):
-            parts = [part.view_as(p) for part, p in zip(value.split(sizes), parameters, strict=True)]
-        else:  # a number of steps, which each parameter counts for itself
-            parts = [value.clone() if torch.is_tensor(value) else value for _ in parameters]
-        for own, part in zip(states, parts, strict=True):
-            own[key] = part
+        parts = value.split(sizes) if _has_shape(value, (sum(sizes),)) else [None] * len(sizes)
+        for own, part, p in zip(states, parts, parameters, strict=True):
+            # What is not a vector counts steps, which each parameter does for itself.
+            own[key] = _copied(value) if part is None else part.view_as(p).clone()
     return states
 
 
-def _is_like(value, parameter):
-    return torch.is_tensor(value) and value.shape == parameter.shape
+def _has_shape(value, shape):
+    return torch.is_tensor(value) and value.shape == shape
+
+
+def _copied(value):
+    return value.clone() if torch.is_tensor(value) else value

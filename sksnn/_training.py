@@ -8,7 +8,6 @@ import inspect
 import math
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
-from itertools import repeat
 
 import numpy as np
 import torch
@@ -44,8 +43,9 @@ class Batch(tuple):
 
     def split(self, sizes):
         """Cut into batches of these sizes, views of this one."""
-        parts = [repeat(None) if values is None else values.split(sizes) for values in (*self, self.weight)]
-        return [Batch(*part) for _, *part in zip(sizes, *parts, strict=False)]
+        nothing = [None] * len(sizes)
+        parts = [nothing if values is None else values.split(sizes) for values in (*self, self.weight)]
+        return [Batch(*part) for part in zip(*parts, strict=True)]
 
 
 class SparseInputs:
@@ -230,7 +230,7 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
     if "fused" in accepted and not {"foreach", "differentiable"} & extra.keys() and _can_fuse(parameters):
         extra.setdefault("fused", True)
     decayed, kept = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
-    groups = decayed + kept
+    groups = decayed + kept  # in this order with and without decay: states are matched by position
     if "weight_decay" in accepted and not weight_decay:  # torch's defaults differ between classes
         extra["weight_decay"] = 0.0
     elif "weight_decay" in accepted:
@@ -379,7 +379,7 @@ class _FastLoop:
     per-batch entries and a synchronisation a batch. Rows that reach `infer` are encoded.
     """
 
-    trains_ = False
+    trains_, flat_ = False, None
 
     def __init__(self, *args, n_outputs, precision="auto", shuffle=None, own=True, moments=None, **kwargs):
         super().__init__(*args, train_split=None, **kwargs)
@@ -449,14 +449,9 @@ class _FastLoop:
     # prediction and state
 
     @cached_property
-    def parameters_(self):
-        """The network's parameters, listed once."""
-        return list(self.module_.network.parameters())
-
-    @cached_property
     def width_(self):
         """Width of the widest layer, inputs included."""
-        return max((n for p in self.parameters_ for n in p.shape), default=1)
+        return max((n for p in self.module_.network.parameters() for n in p.shape), default=1)
 
     @property
     def forward_elements_(self):
@@ -495,7 +490,8 @@ class _FastLoop:
         scikit-learn expects a row's prediction not to depend on the rows beside it beyond 1e-7,
         which float32 products do not keep.
         """
-        network, weights = self.module_.network, self.parameters_
+        network = self.module_.network
+        weights = list(network.parameters())
         if (
             not self.own
             or weights[0].dtype == torch.float64
@@ -505,7 +501,7 @@ class _FastLoop:
             return network, weights[0].dtype
         if self.trains_:  # fused optimizers change weights without counting a new version
             return copy.deepcopy(network).double(), torch.float64
-        versions = [(w.data_ptr(), w._version) for w in weights]
+        versions = [(id(w), w.data_ptr(), w._version) for w in weights]
         if getattr(self, "double_", (None,))[0] != versions:  # one assignment: safe among threads
             self.double_ = (versions, (copy.deepcopy(network).double(),))
         return self.double_[1][0], torch.float64
@@ -591,12 +587,36 @@ class _FastLoop:
             yield
         finally:
             self._unflatten()
+            self.module_.zero_grad()
             self.trains_ = False
 
     def _unflatten(self):
         if self.flat_ is not None:
             self.flat_.release()
             self.flat_ = None
+
+    @contextmanager
+    def _one_state_a_parameter(self):
+        """Let checkpoints, while the block runs, see the optimizer as it is outside of training."""
+        was_flat = self.flat_ is not None
+        self._unflatten()
+        yield
+        if was_flat and FlatSNN.fits(self.module_.network, self.optimizer_):
+            self.flat_ = FlatSNN(self.module_.network, self.optimizer_)
+
+    def save_params(self, *args, **kwargs):
+        """Save parameters, optimizer, history as skorch does."""
+        with self._one_state_a_parameter():
+            super().save_params(*args, **kwargs)
+
+    def load_params(self, *args, **kwargs):
+        """Load what `save_params` saved."""
+        with self._one_state_a_parameter():
+            super().load_params(*args, **kwargs)
+
+    def __getstate__(self):
+        passing = ("flat_", "trains_", "double_")
+        return {key: value for key, value in super().__getstate__().items() if key not in passing}
 
     def _unflatten_if_touched(self):
         """Go on with autograd once a callback has frozen, replaced or hooked something."""

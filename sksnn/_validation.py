@@ -101,7 +101,10 @@ def _check_tensor(estimator, X, reset):
 
 def _to_host(values):
     """Bring a target or weights, which are small, from a device into numpy."""
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
 
 
 def _way_out(message):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_diabetes
-from skorch.callbacks import Callback, Freezer, GradientNormClipping
+from skorch.callbacks import Callback, Checkpoint, Freezer, GradientNormClipping, LoadInitState
 from torch import nn
 
 from sksnn import SNNClassifier, SNNRegressor
@@ -274,7 +274,7 @@ def test_frozen_layers_stay_as_they_are(cancer):
     initial = reference.fit(X, y).net_.module_.network.layers[0].weight
     layers = clf.fit(X, y).net_.module_.network.layers
     assert torch.equal(layers[0].weight, initial)
-    assert layers[0].weight.grad is None and layers[1].weight.grad is not None
+    assert not torch.equal(layers[1].bias, torch.zeros(9))
 
 
 def test_thawed_layers_go_on_with_their_own_moments(cancer):
@@ -368,3 +368,137 @@ def test_clipping_sees_the_gradients(cancer, monkeypatch):
     ).fit(*cancer)
     one, other = both_ways(monkeypatch, make)
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+
+
+# ---------------------------------------------------------------- found by review
+
+
+class Do(Callback):
+    """Call a function with the network, the net and a count at some point of training."""
+
+    def __init__(self, when, what):
+        self.count = 0
+
+        def hook(net, *args, **kwargs):
+            self.count += 1
+            what(net.module_.network, net, self.count)
+
+        setattr(self, when, hook)
+
+
+def replace_weight(network, net, count):
+    if count == 2:
+        network.layers[0].weight = nn.Parameter(network.layers[0].weight.detach() / 2)
+        net.optimizer_.add_param_group({"params": [network.layers[0].weight]})
+
+
+def mask_gradient(network, net, count):
+    if count == 1:
+        network.layers[0].weight.register_hook(lambda gradient: gradient * 0)
+
+
+def replace_one_gradient(network, net, count):
+    network.layers[0].weight.grad = network.layers[0].weight.grad * 0.5
+
+
+def more_dropout(network, net, count):
+    generator = network.dropout.generator
+    network.dropout = type(network.dropout)(0.1 * count, generator=generator).train()
+
+
+@pytest.mark.parametrize(
+    ("when", "what"),
+    [
+        ("on_epoch_begin", lambda network, net, count: net.optimizer_.zero_grad()),
+        ("on_batch_begin", lambda network, net, count: net.optimizer_.zero_grad()),
+        ("on_grad_computed", replace_one_gradient),
+        ("on_train_begin", mask_gradient),
+        ("on_epoch_begin", replace_weight),
+        ("on_epoch_begin", more_dropout),
+    ],
+    ids=["zero_grad", "zero_grad in a batch", "one gradient", "tensor hook", "new parameter", "dropout"],
+)
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_whatever_a_callback_does_is_done_both_ways(cancer, monkeypatch, when, what, dropout):
+    """Each of these was ignored, or stopped training, without a word."""
+    settings = {**SMALL, "precision": "float64", "optimizer": "sgd", "weight_decay": 0.0, "lr": 0.1}
+    settings["dropout"] = dropout
+    one, other = both_ways(
+        monkeypatch, lambda: SNNClassifier(**settings, callbacks=[Do(when, what)]).fit(*cancer)
+    )
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(one.predict_proba(cancer[0]), other.predict_proba(cancer[0]), atol=1e-9)
+
+
+def changed_nets():
+    tied = make_net((5, 5, 5))
+    tied.layers[2] = tied.layers[1]
+    no_bias = make_net((5,))
+    no_bias.layers[1] = nn.Linear(5, 3, bias=False)
+    wider = make_net((5,))
+    wider.layers[0], wider.layers[1] = nn.Linear(4, 7), nn.Linear(7, 3)
+    tanh = make_net((5,))
+    tanh.activate = torch.tanh
+    return {"tied": tied, "no bias": no_bias, "wider": wider, "tanh": tanh}
+
+
+@pytest.mark.parametrize("name", changed_nets())
+def test_a_changed_snn_is_left_to_autograd(name):
+    net = changed_nets()[name]
+    assert not FlatSNN.fits(net, adam(net))
+
+
+def test_parameters_own_their_memory_after_a_fit(cancer):
+    """Views of one vector made a pickled module grow with the square of its depth."""
+    clf = SNNClassifier(**{**SMALL, "hidden_layer_sizes": (32,) * 8}).fit(*cancer)
+    moments = [v for state in clf.net_.optimizer_.state.values() for v in state.values() if v.ndim]
+    assert len(moments) == 2 * 18
+    for tensor in [*clf.net_.module_.network.parameters(), *moments]:
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
+def test_checkpoints_hold_one_state_a_parameter(cancer, tmp_path):
+    """They held two vectors' while training, which nothing outside of it could load."""
+    callbacks = [Checkpoint(dirname=tmp_path, monitor=None, f_pickle="net.pkl")]
+    clf = SNNClassifier(**SMALL, callbacks=callbacks).fit(*cancer)
+    clf.net_.load_params(f_params=tmp_path / "params.pt", f_optimizer=tmp_path / "optimizer.pt")
+    again = SNNClassifier(**SMALL, callbacks=[Freezer("network.layers.0.*"), LoadInitState(callbacks[0])])
+    assert np.isfinite(again.fit(*cancer).predict_proba(cancer[0])).all()
+    net = pickle.loads((tmp_path / "net.pkl").read_bytes())
+    assert net.flat_ is None and not net.trains_
+
+
+def test_a_fit_with_checkpoints_is_the_same(cancer, tmp_path):
+    X, y = cancer
+    callbacks = [Checkpoint(dirname=tmp_path, monitor=None)]
+    saved = SNNClassifier(**SMALL, callbacks=callbacks, precision="float64").fit(X, y)
+    plain = SNNClassifier(**SMALL, precision="float64").fit(X, y)
+    np.testing.assert_allclose(saved.predict_proba(X), plain.predict_proba(X), atol=1e-12)
+
+
+def test_a_second_fit_does_not_move_the_first_ones_moments(cancer):
+    """The vectors' count of steps was the earlier optimizer's own tensor."""
+    clf = SNNClassifier(**SMALL, warm_start=True).fit(*cancer)
+    first = clf.net_.optimizer_
+    before = copy.deepcopy(first.state_dict()["state"])
+    clf.fit(*cancer)
+    torch.testing.assert_close(first.state_dict()["state"], before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("change", ["assign", "attribute", "layer"])
+def test_float64_predictions_follow_replaced_weights(cancer, change):
+    """A list of parameters made once went on describing the old ones."""
+    X = cancer[0]
+    clf = SNNClassifier(**SMALL).fit(*cancer)
+    clf.predict_proba(X)
+    network = clf.net_.module_.network
+    zeros = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
+    if change == "assign":
+        network.load_state_dict(zeros, assign=True)
+    elif change == "attribute":
+        network.layers[-1].weight = nn.Parameter(zeros["layers.2.weight"])
+        network.layers[-1].bias = nn.Parameter(zeros["layers.2.bias"])
+    else:
+        network.layers[-1] = nn.Linear(9, 2)
+        nn.init.zeros_(network.layers[-1].weight), nn.init.zeros_(network.layers[-1].bias)
+    np.testing.assert_array_equal(clf.predict_proba(X), 0.5)

@@ -34,8 +34,8 @@ LR, DROPOUT, SEED = 1e-3, 0.05, 0
 
 # (rows, features, width, depth, batch): epochs, so that a fit takes about a second.
 SIZES = {
-    (1_000, 20, 64, 4, 32): 60,
-    (2_000, 50, 256, 4, 128): 40,
+    (1_000, 20, 64, 4, 32): 30,
+    (2_000, 50, 256, 4, 128): 30,
     (2_000, 50, 256, 8, 128): 20,
     (2_000, 200, 1024, 4, 256): 5,
 }
@@ -147,17 +147,19 @@ def products(n_features, width, depth):
 
 
 def measure(size, epochs, repeats):
-    """Return each method's seconds, one a repeat, after one fit to warm up; and those of a product."""
+    """Return each method's seconds, one a repeat; and those of a product."""
     n_rows, n_features, width, depth, batch = size
     X, y = make_classification(n_rows, n_features, n_informative=n_features // 2, random_state=SEED)
     seconds, gemm = {name: [] for name in METHODS}, []
     for repeat in range(-1, repeats):
         gemm.append(gemm_seconds(width, batch))
         for name, fit in METHODS.items():
+            if repeat < 0:  # some rows to warm up
+                fit(X[:1000], y[:1000], width, depth, batch, 1)
+                continue
             start = time.perf_counter()
-            fit(X, y, width, depth, batch, epochs if repeat >= 0 or n_rows > 10_000 else 1)
-            if repeat >= 0:
-                seconds[name].append(time.perf_counter() - start)
+            fit(X, y, width, depth, batch, epochs)
+            seconds[name].append(time.perf_counter() - start)
     return seconds, statistics.median(gemm)
 
 
@@ -200,7 +202,11 @@ def main():
         print(" | ".join(list(METHODS)[1:]), "| of GEMM | slowest / fastest |")
         print("|---" * (5 + len(METHODS)) + "|")
         for size, epochs in sizes.items():
-            report(size, epochs, *measure(size, epochs, 3 if size in LARGE else arguments.repeats))
+            report(
+                size,
+                epochs,
+                *measure(size, epochs, min(2, arguments.repeats) if size in LARGE else arguments.repeats),
+            )
 
 
 if __name__ == "__main__":
