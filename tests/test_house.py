@@ -30,6 +30,8 @@ MAY_IMPORT = {
     "_training": {"_device", "_flat", "encodings"},
     "_base": {"_device", "_training", "_validation", "architectures", "encodings", "networks"},
     "estimators": {"_base", "_training", "_validation", "encodings", "losses", "metrics"},
+    "diagnostics": {"_validation", "encodings", "networks", "theory"},
+    "callbacks": {"diagnostics"},
 }  # fmt: skip
 WITHOUT_TORCH = {"theory", "metrics", "_validation", "datasets"}
 WITH_SKORCH = {"_training", "estimators", "callbacks"}

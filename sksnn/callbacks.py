@@ -1,0 +1,58 @@
+"""skorch callbacks of ours, for the `callbacks` of the estimators."""
+
+import torch
+from skorch.callbacks import Callback, PrintLog
+
+from .diagnostics import MEAN_KEY, VARIANCE_KEY, network_moments
+
+__all__ = ["MomentRecorder"]
+
+
+class MomentRecorder(Callback):
+    """Record mean and variance of every layer after each epoch, on a fixed sample of the training rows.
+
+    Parameters
+    ----------
+    n_rows : int, default=256
+        Rows to measure on, evenly spaced among the training rows; all of them if there are fewer.
+
+    Notes
+    -----
+    ``net_.history[i, "layer_means"]`` and ``"layer_variances"`` are lists of one number a layer, the
+    inputs first, over rows and units. `sksnn.diagnostics.moment_history` reads them,
+    `sksnn.diagnostics.MomentHistoryDisplay` draws them. Training is the same with and without it, bit
+    by bit: it draws nothing and attaches nothing to the network.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sksnn import SNNClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SNNClassifier(callbacks=[MomentRecorder()], max_epochs=3, random_state=0).fit(X, y)
+    >>> len(model.net_.history[-1, "layer_variances"])
+    5
+    """
+
+    def __init__(self, n_rows=256):
+        self.n_rows = n_rows
+
+    def on_train_begin(self, net, X=None, **kwargs):
+        """Choose the rows."""
+        if self.n_rows < 1:
+            raise ValueError(f"n_rows must be at least 1; got {self.n_rows}. 256 is the default.")
+        index = torch.linspace(0, len(X) - 1, min(self.n_rows, len(X)), dtype=torch.float64).long()
+        # Sparse rows live on the host and become dense here.
+        self.inputs_ = X.inputs[index.to(X.inputs.device)]
+        for _, callback in net.callbacks_:
+            if isinstance(callback, PrintLog):  # a table has no room for lists
+                callback.keys_ignored_ |= {MEAN_KEY, VARIANCE_KEY}
+
+    def on_epoch_end(self, net, **kwargs):
+        """Measure."""
+        moments = network_moments(net.module_.network, self.inputs_)
+        net.history.record(MEAN_KEY, moments.mean.tolist())
+        net.history.record(VARIANCE_KEY, moments.variance.tolist())
+
+    def on_train_end(self, net, **kwargs):
+        """Let go of the rows."""
+        del self.inputs_

@@ -1,0 +1,486 @@
+"""Moments against numpy by hand and against the theory; verdicts on nets that really are ill; artists."""
+
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, raises
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from sksnn import SNNClassifier, SNNRegressor
+from sksnn.architectures import ARCHITECTURES
+from sksnn.callbacks import MomentRecorder
+from sksnn.diagnostics import (
+    Finding,
+    LayerMomentsDisplay,
+    MomentHistoryDisplay,
+    MomentMapDisplay,
+    TrainingCurveDisplay,
+    check_self_normalization,
+    layer_moments,
+    moment_history,
+    network_moments,
+)
+from sksnn.networks import SNN, AlphaDropout, lecun_normal_
+from sksnn.theory import ALPHA_01, LAMBDA_01, moment_map, moment_trajectory
+
+plt = pytest.importorskip("matplotlib.pyplot")
+plt.switch_backend("Agg")
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """A fitted classifier with recorded moments and validation losses, and its raw rows."""
+    X, y = np.random.RandomState(0).randn(200, 6) * 3 + 7, np.arange(200) % 2
+    X[:, 0] += 4 * y
+    model = SNNClassifier(**SMALL, callbacks=[MomentRecorder(50)], early_stopping=True)
+    return model.fit(X, y), X
+
+
+def numbers(moments):
+    return [array for layer in (moments.inputs, *moments.layers) for array in layer]
+
+
+def gaussian(n_rows, n_columns, seed=0):
+    return torch.randn(n_rows, n_columns, generator=torch.Generator().manual_seed(seed))
+
+
+def deep(depth, gain, activation=nn.SELU, width=64):
+    """A callable architecture whose weights have the variance gain / fan_in."""
+
+    def make(n_inputs, n_outputs):
+        layers = []
+        for i in range(depth):
+            layer = nn.Linear(n_inputs if i == 0 else width, width)
+            lecun_normal_(layer.weight)
+            layer.weight.data *= gain**0.5
+            nn.init.zeros_(layer.bias)
+            layers += [layer, activation()]
+        return nn.Sequential(*layers, nn.Linear(width, n_outputs))
+
+    return make
+
+
+# ---------------------------------------------------------------- moments
+
+
+def numpy_selu(z):
+    return LAMBDA_01 * np.where(z > 0, z, ALPHA_01 * (np.exp(np.minimum(z, 0)) - 1))
+
+
+def test_moments_against_a_forward_pass_in_numpy(recorded):
+    model, X = recorded
+    encoder, network = model.net_.module_.encoder, model.net_.module_.network
+    h = encoder(torch.as_tensor(X)).numpy()
+    moments = layer_moments(model, X)
+    assert_allclose(moments.inputs.mean, h.mean(axis=0), atol=1e-6)
+    assert_allclose(moments.inputs.variance, h.var(axis=0), rtol=1e-5)
+    assert moments.inputs.omega.size == 0 and np.isnan(moments.inputs.share_outside)
+    below = h
+    for linear, layer in zip(network.layers[:-1], moments.layers, strict=True):
+        weight = linear.weight.detach().double().numpy()
+        h = numpy_selu(below @ weight.T + linear.bias.detach().double().numpy())
+        assert_allclose(layer.mean, h.mean(axis=0), atol=1e-5)
+        assert_allclose(layer.variance, h.var(axis=0), rtol=1e-4)
+        assert_allclose(layer.omega, weight.sum(axis=1), rtol=1e-12)
+        assert_allclose(layer.tau, (weight**2).sum(axis=1), rtol=1e-12)
+        assert_allclose((layer.pooled_mean, layer.pooled_variance), (h.mean(), h.var()), atol=1e-5, rtol=1e-4)
+        omega, tau = weight.sum(axis=1), (weight**2).sum(axis=1)
+        inside = (np.abs(omega) <= 0.1) & (tau >= 0.95) & (tau <= 1.1)
+        inside &= abs(below.mean()) <= 0.1 and 0.8 <= below.var() <= 1.5
+        assert layer.share_outside == pytest.approx(1 - inside.mean())
+        below = h
+    assert_allclose(moments.variance[-1], h.var(), rtol=1e-4)
+
+
+def test_moments_follow_the_theory_in_a_wide_random_net():
+    network = SNN(400, 2, (1000,) * 6, dropout=0.2, generator=torch.Generator().manual_seed(0))
+    moments = network_moments(network, gaussian(400, 400, seed=1) * 1.3)
+    layers = [(layer.omega, layer.tau) for layer in moments.layers]
+    mean, variance = moment_trajectory(moments.mean[0], moments.variance[0], layers)
+    assert_allclose(moments.mean, mean, atol=0.03)
+    assert_allclose(moments.variance, variance, atol=0.06)
+    assert moments.variance[0] > 1.6 and abs(moments.variance[-1] - 1) < 0.2  # and so the damping shows
+
+
+def test_weights_with_normalised_moments_lie_inside_the_domain():
+    network = SNN(50, 1, (40, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for layer in network.layers:
+            layer.weight -= layer.weight.mean(dim=1, keepdim=True)
+            layer.weight /= layer.weight.norm(dim=1, keepdim=True)
+    assert [layer.share_outside for layer in network_moments(network, gaussian(2000, 50)).layers] == [0, 0]
+    assert network_moments(network, gaussian(2000, 50) + 1).layers[0].share_outside == 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_shows_each_hidden_layer_once(architecture, cancer):
+    X, y = cancer
+    sizes = (12, 12, 9, 7)
+    model = SNNClassifier(hidden_layer_sizes=sizes, architecture=architecture, max_epochs=1, random_state=0)
+    moments = layer_moments(model.fit(X, y), X)
+    assert tuple(len(layer.mean) for layer in moments.layers) == sizes
+    assert tuple(len(layer.tau) for layer in moments.layers) == sizes
+    # What the output layer reads is what hooks see there.
+    network, seen = model.net_.module_.network, []
+    output = network.layers[-1] if architecture == "snn" else network.output
+    handle = output.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().numpy()))
+    model.net_.forward_rows(X.astype(np.float32))
+    handle.remove()
+    assert_allclose(moments.layers[-1].mean, seen[0].mean(axis=0), atol=1e-5)
+
+
+def test_weights_are_those_that_multiply():
+    model = ARCHITECTURES["weightnorm"](5, 2, (7, 6), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.blocks[1].layer.gain.fill_(3.0)
+    assert_allclose(network_moments(model, gaussian(20, 5)).layers[1].tau, 9, rtol=1e-5)
+
+
+def test_convolutions_count_channels_over_rows_and_positions():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.SELU(), nn.Conv2d(3, 4, 3), nn.SELU(), nn.Flatten(), nn.Linear(64, 1)
+    )
+    x = gaussian(10, 128).reshape(10, 2, 8, 8)
+    moments = layer_moments(network, x)
+    first = network[1](network[0](x)).detach().double().numpy()
+    assert_allclose(moments.layers[0].variance, first.var(axis=(0, 2, 3)), rtol=1e-5)
+    assert_allclose(moments.layers[0].tau, (network[0].weight ** 2).sum(dim=(1, 2, 3)).detach(), rtol=1e-5)
+    assert len(moments.layers[1].mean) == 64 and len(moments.layers[1].omega) == 4
+
+
+def test_chunks_agree_with_one_pass(monkeypatch, recorded):
+    model, X = recorded
+    whole = numbers(layer_moments(model, X))
+    monkeypatch.setattr("sksnn.diagnostics.CHUNK_ELEMENTS", 7 * X.shape[1])
+    for one, other in zip(numbers(layer_moments(model, X)), whole, strict=True):
+        assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_sums_keep_the_digits_of_a_small_variance():
+    network = nn.Sequential(nn.Linear(1, 3), nn.SELU(), nn.Linear(3, 1)).double()
+    x = 1e6 + gaussian(5000, 1).double() * 1e-3
+    assert_allclose(layer_moments(network, x).inputs.variance, x.numpy().var(axis=0), rtol=1e-6)
+
+
+def test_sparse_rows_float32_rows_and_an_exported_model_agree(recorded):
+    model, X = recorded
+    dense = numbers(layer_moments(model, X))
+    for other in (sparse.csr_matrix(X), X.astype(np.float32)):
+        for one, two in zip(numbers(layer_moments(model, other)), dense, strict=True):
+            assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+    for one, two in zip(numbers(layer_moments(model.net_.module_, X)), dense, strict=True):
+        assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+class Failing(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("broken")
+
+
+class Drawing(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
+def test_nothing_about_a_module_or_the_random_state_changes():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), Drawing(), AlphaDropout(0.5), nn.Linear(4, 2))
+    network[1].eval()
+    modes = [part.training for part in network.modules()]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    for broken in (False, True):
+        network.append(Failing()) if broken else None
+        with raises("broken", RuntimeError) if broken else torch.enable_grad():
+            layer_moments(network, np.ones((5, 3)))
+        assert [part.training for part in network.modules()][: len(modes)] == modes
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_an_estimator_stays_as_it_is(recorded):
+    model, X = recorded
+    before, predictions = pickle.dumps(model), model.predict_proba(X)
+    layer_moments(model, X)
+    check_self_normalization(model, X)
+    assert pickle.dumps(model) == before
+    assert_array_equal(model.predict_proba(X), predictions)
+    assert not model.net_.module_.training
+
+
+def test_errors(recorded, diabetes):
+    model, X = recorded
+    with pytest.raises(NotFittedError):
+        layer_moments(SNNClassifier(), X)
+    for function in (layer_moments, check_self_normalization):
+        with raises("must be an SNNClassifier, an SNNRegressor or", TypeError):
+            function(LogisticRegression(), X)
+    with raises("got LogisticRegression. Of a pipeline or a search", TypeError):
+        TrainingCurveDisplay.from_estimator(LogisticRegression())
+    with raises("X has 5 features, but SNNClassifier is expecting 6"):
+        layer_moments(model, X[:, :5])
+    linear = SNNRegressor(**SMALL | {"hidden_layer_sizes": (), "n_layers": 1}).fit(*diabetes)
+    for network, rows in [(linear, diabetes[0]), (nn.ReLU(), X)]:
+        with raises("the network must have a hidden layer; got"):
+            layer_moments(network, rows)
+    with raises("X must have at least one row; got 0"):
+        layer_moments(nn.Linear(2, 1), np.empty((0, 2)))
+    with raises("the estimator has recorded no moments. Fit it with callbacks="):
+        moment_history(linear)
+    with raises("n_rows must be at least 1; got 0"):
+        SNNRegressor(**SMALL, callbacks=[MomentRecorder(0)]).fit(*diabetes)
+    with raises("ax must be 2 axes, one above the other; got 1"):
+        LayerMomentsDisplay(layer_moments(model, X)).plot(plt.subplots()[1])
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+class TestVerdicts:
+    """Each illness on a net that really has it."""
+
+    @staticmethod
+    def judge(model, X, kind):
+        verdict = check_self_normalization(model, X)
+        assert not verdict.healthy and verdict.findings[0].kind == kind, str(verdict)
+        assert str(verdict).startswith("Not self-normalizing.\n- ")
+        assert str(verdict.findings[0]) in str(verdict)
+        return verdict.findings[0]
+
+    def test_healthy(self, recorded, iris):
+        for model, X in (recorded, (SNNClassifier(max_epochs=10, random_state=0).fit(*iris), iris[0])):
+            verdict = check_self_normalization(model, X)
+            assert verdict.healthy and verdict.findings == ()
+            assert str(verdict).startswith(f"Healthy: {len(verdict.moments.layers)} hidden layers with means")
+
+    def test_a_fresh_deep_snn_is_near_the_fixed_point(self):
+        network = SNN(100, 2, (200,) * 32, generator=torch.Generator().manual_seed(0))
+        verdict = check_self_normalization(network, gaussian(500, 100))
+        assert verdict.healthy and "not near" not in str(verdict)
+
+    def test_inputs_not_standardised(self, cancer):
+        X, y = cancer
+        X = (X - X.mean(axis=0)) / X.std(axis=0) + 5
+        model = SNNClassifier(**SMALL, standardize=False).fit(X, y)
+        finding = self.judge(model, X, "inputs")
+        assert finding.layer == 0 and finding.remedy == "Set standardize=True."
+        assert "means from 5 to 5 and variances from 1 to 1" in finding.problem
+        assert model.set_params(standardize=True).fit(X, y) is model
+        assert check_self_normalization(model, X).healthy
+        assert "differ from those fitted on" in self.judge(model, X + 20, "inputs").remedy
+        assert (
+            "Subtract the columns' means" in self.judge(SNN(3, 1, (9,)), gaussian(50, 3) * 9, "inputs").remedy
+        )
+
+    def test_lr_too_high(self, iris):
+        X, y = iris
+        model = SNNClassifier(lr=0.1, weight_decay=0.0, max_epochs=20, random_state=0).fit(X, y)
+        assert "Use a smaller lr (now 0.1), max_grad_norm=1" in self.judge(model, X, "exploding").remedy
+        model = SNNClassifier(lr=0.3, max_epochs=20, random_state=0).fit(X, y)
+        finding = self.judge(model, X, "collapsed")
+        assert "Use less weight_decay (now 0.3), a smaller lr (now 0.3)" in finding.remedy
+
+    def test_he_initialisation_at_depth_32(self, iris):
+        X, y = iris
+        X = (X - X.mean(axis=0)) / X.std(axis=0)
+        torch.manual_seed(0)
+        finding = self.judge(deep(32, gain=2)(4, 3), X, "exploding")
+        assert "sksnn.networks.lecun_normal_ (tau = 1) and use SELU" in finding.remedy
+        assert finding.layer > 1 and "a tau of 2, not 1" in finding.problem
+        model = SNNClassifier(architecture=deep(32, gain=2), max_epochs=1, lr=1e-5, random_state=0)
+        assert "or use architecture='snn', fewer layers" in self.judge(model.fit(X, y), X, "exploding").remedy
+        assert check_self_normalization(deep(32, gain=1)(4, 3), X).healthy
+
+    def test_torch_s_default_initialisation_at_depth_8(self):
+        layers = [part for _ in range(8) for part in (nn.Linear(64, 64), nn.SELU())]
+        finding = self.judge(nn.Sequential(*layers, nn.Linear(64, 1)), gaussian(500, 64), "vanishing")
+        assert "a tau of 0.33, not 1" in finding.problem
+
+    def test_activations_fade_behind_32_layers_of_relu(self, cancer):
+        # the rival as built: nothing draws what chance does to a layer's second moment back to 1
+        X, y = cancer
+        model = SNNClassifier(
+            architecture="msra", n_layers=32, n_units=64, layer_form="rectangular", max_epochs=1, lr=1e-5,
+            random_state=0,
+        )  # fmt: skip
+        assert "Use architecture='snn'" in self.judge(model.fit(X, y), X, "vanishing").remedy
+
+    def test_dropout(self, cancer):
+        X, y = cancer
+        finding = self.judge(SNNClassifier(**SMALL, dropout=0.5).fit(X, y), X, "dropout")
+        assert finding.remedy == "Use 0.05 or 0.1." and "A dropout of 0.5 leaves 20% of" in finding.problem
+        x = gaussian(100_000, 1)[:, 0]
+        dropped = AlphaDropout(0.5, generator=torch.Generator().manual_seed(1))(x)
+        assert torch.corrcoef(torch.stack([x, dropped]))[0, 1] ** 2 == pytest.approx(0.197, abs=0.01)
+        layers = [nn.Linear(64, 64), nn.SELU(), nn.Dropout(0.2), nn.Linear(64, 1)]
+        for layer in layers[::3]:
+            lecun_normal_(layer.weight)
+        finding = self.judge(nn.Sequential(*layers), gaussian(500, 64), "dropout")
+        assert (
+            "multiplies variances in training by 1.25" in finding.problem and "AlphaDropout" in finding.remedy
+        )
+
+    def test_not_finite(self):
+        network = SNN(3, 1, (8, 8), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            network.layers[1].weight[2] = np.inf
+        assert self.judge(network, gaussian(9, 3), "not finite").layer == 2
+
+    def test_finding_reads_as_a_sentence(self):
+        assert str(Finding("inputs", 0, "It is hot.", "Cool it.")) == "It is hot. Cool it."
+
+
+# ---------------------------------------------------------------- recording
+
+
+@pytest.mark.parametrize("architecture", ["snn", "batchnorm"])
+def test_recording_leaves_training_bit_identical(architecture, cancer):
+    settings = {**SMALL, "dropout": 0.1, "architecture": architecture}
+    plain = SNNClassifier(**settings).fit(*cancer)
+    watched = SNNClassifier(**settings, callbacks=[MomentRecorder(40)]).fit(*cancer)
+    assert watched.loss_curve_ == plain.loss_curve_
+    states = (model.net_.module_.state_dict() for model in (plain, watched))
+    for one, other in zip(*(state.values() for state in states), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_recording_keeps_the_fast_path(monkeypatch, cancer):
+    from sksnn._flat import FlatSNN
+
+    calls = []
+    forward = FlatSNN._forward
+    monkeypatch.setattr(FlatSNN, "_forward", lambda *args: calls.append(1) or forward(*args))
+    model = SNNClassifier(**SMALL, callbacks=[MomentRecorder()]).fit(*cancer)
+    assert len(calls) == sum(row["train_batch_count"] for row in model.net_.history)
+    assert not model.net_.wants_batches_
+
+
+def test_the_last_epoch_s_record_is_what_layer_moments_measures(cancer):
+    X, y = cancer
+    model = SNNClassifier(**SMALL, callbacks=[MomentRecorder()]).fit(X, y)
+    history, moments = moment_history(model), layer_moments(model, X)
+    assert_array_equal(history.epoch, np.arange(1, 6))
+    assert_array_equal(history.variance[-1], moments.variance)
+    assert_array_equal(history.mean[-1], moments.mean)
+    assert (history.variance[:, 0] == history.variance[0, 0]).all()  # the rows stay the same
+    few = SNNClassifier(**SMALL, callbacks=[MomentRecorder(3)]).fit(X, y)
+    assert_allclose(
+        moment_history(few).mean[-1], layer_moments(few, X[[0, 59, 119]]).mean, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_records_are_json_and_survive_pickling_and_sparse_rows_and_warm_starts(recorded, cancer):
+    model, X = recorded
+    rows = json.loads(json.dumps([row["layer_means"] for row in model.net_.history]))
+    assert_array_equal(rows, moment_history(model).mean)
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(moment_history(again).variance, moment_history(model).variance)
+    X, y = cancer
+    model = SNNClassifier(**SMALL, warm_start=True).fit(sparse.csr_matrix(X), y)
+    model.set_params(callbacks=[("moments", MomentRecorder())]).fit(sparse.csr_matrix(X), y)
+    assert_array_equal(moment_history(model).epoch, np.arange(6, 11))
+
+
+def test_the_printed_table_has_no_lists(capsys, cancer):
+    SNNClassifier(**SMALL, verbose=2, callbacks=[MomentRecorder()]).fit(*cancer)
+    printed = capsys.readouterr().out
+    assert "train_loss" in printed and "layer_" not in printed
+
+
+# ---------------------------------------------------------------- displays
+
+
+def test_layer_moments_display_draws_the_moments(recorded):
+    model, X = recorded
+    display = LayerMomentsDisplay.from_estimator(model, X, color="tab:red")
+    moments = layer_moments(model, X)
+    for i, name in enumerate(("mean", "variance")):
+        line = display.lines_[i]
+        assert_array_equal(line.get_xdata(), [0, 1, 2])
+        assert_array_equal(line.get_ydata(), getattr(moments, name))
+        assert line.get_color() == "tab:red" and line.axes is display.axes_[i]
+        vertices = display.bands_[i].get_paths()[0].vertices
+        values = getattr(moments.layers[-1], name)
+        ends = np.quantile(values, [0.05, 0.95])
+        assert_allclose(np.sort(np.unique(vertices[vertices[:, 0] == 2, 1])), ends)
+    assert [axis.get_ylabel() for axis in display.axes_] == ["mean", "variance"]
+    axes = plt.subplots(2)[1]
+    assert LayerMomentsDisplay(moments).plot(axes).axes_[1] is axes[1]
+
+
+def test_moment_history_display_draws_the_history(recorded):
+    model, _ = recorded
+    display = MomentHistoryDisplay.from_estimator(model, linewidth=3)
+    history = moment_history(model)
+    for lines, values in zip(display.lines_, (history.mean, history.variance), strict=True):
+        assert_array_equal(np.transpose([line.get_ydata() for line in lines]), values)
+        assert {line.get_linewidth() for line in lines} == {3}
+        assert_array_equal(lines[0].get_xdata(), history.epoch)
+
+
+def test_moment_map_display_draws_the_flow():
+    display = MomentMapDisplay().plot(scale=20)
+    quiver = display.quiver_
+    mean, variance = quiver.X, quiver.Y
+    image = moment_map(mean, variance)
+    step = np.hypot(image[0] - mean, image[1] - variance)
+    assert_allclose(quiver.get_array(), step)
+    assert_array_equal(np.sign(quiver.U), np.sign(image[0] - mean))
+    assert_array_equal(np.sign(quiver.V), np.sign(image[1] - variance))
+    assert_allclose(np.hypot(quiver.U, quiver.V)[step > 1e-9], 1)
+    assert quiver.scale == 20
+    assert_allclose(np.ravel(display.point_.get_data()), (0, 1), atol=1e-9)
+    assert display.domain_.get_bbox().extents == pytest.approx([-0.1, 0.8, 0.1, 1.5])
+    assert display.path_ is None
+    assert MomentMapDisplay(tau=0.3).plot().point_ is None  # everything vanishes
+
+
+def test_moment_map_display_draws_a_network_s_way(recorded):
+    model, X = recorded
+    axis = plt.subplots()[1]
+    display = MomentMapDisplay.from_estimator(model, X, ax=axis)
+    moments = layer_moments(model, X)
+    assert_array_equal(display.path_.get_xdata(), moments.mean)
+    assert_array_equal(display.path_.get_ydata(), moments.variance)
+    assert display.ax_ is axis and display.figure_ is axis.figure
+
+
+def test_training_curve_display_draws_the_curves(recorded, diabetes):
+    model, _ = recorded
+    display = TrainingCurveDisplay.from_estimator(model, linestyle="--")
+    for line, key in zip(display.lines_, ("train_loss", "valid_loss"), strict=True):
+        assert_array_equal(line.get_ydata(), [row[key] for row in model.net_.history])
+        assert_array_equal(line.get_xdata(), np.arange(1, model.n_iter_ + 1))
+        assert line.get_linestyle() == "--"
+    assert_array_equal(display.best_.get_xdata(), [model.best_epoch_] * 2)
+    assert display.ax_.get_yscale() == "log"
+    assert TrainingCurveDisplay.from_estimator(model, log_scale=False).ax_.get_yscale() == "linear"
+    alone = TrainingCurveDisplay.from_estimator(SNNRegressor(**SMALL).fit(*diabetes))
+    assert len(alone.lines_) == 1 and alone.best_ is None
+    assert TrainingCurveDisplay([1.0, 0.0]).plot().ax_.get_yscale() == "linear"
+    later = TrainingCurveDisplay([3.0, 2.0, 1.0], [2.0, 1.0], best_epoch=3).plot()
+    assert_array_equal(later.lines_[1].get_xdata(), [2, 3])
+
+
+@pytest.mark.parametrize("display", [MomentMapDisplay(), TrainingCurveDisplay([1.0])])
+def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, display):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with raises("Install it with pip install 'sksnn[plot]'", ImportError):
+        display.plot()
