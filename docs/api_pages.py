@@ -41,6 +41,12 @@ def listing():
     return pages
 
 
+def resolve(path):
+    """Return the public object at a dotted path, ``sksnn.module.name`` or ``sksnn.name``."""
+    module_name, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module_name), name)
+
+
 def own_members(cls):
     """Return the public methods and properties that a class has from this package, in their order."""
     members = {}
@@ -56,7 +62,7 @@ def own_members(cls):
 
 def entry(module_name, name):
     """Return the directive that documents a name."""
-    value = getattr(importlib.import_module(module_name), name)
+    value = resolve(f"{module_name}.{name}")
     if inspect.isclass(value):
         members = "".join(
             f"\n   .. {'autoproperty' if is_property else 'automethod'}:: {member}\n"
@@ -65,7 +71,15 @@ def entry(module_name, name):
         return f".. autoclass:: {module_name}.{name}\n{members}"
     if inspect.isroutine(value):
         return f".. autofunction:: {module_name}.{name}\n"
+    if name == "__version__":
+        return f".. data:: {module_name}.{name}\n\n   The version, a string.\n"
     return f".. autodata:: {module_name}.{name}\n"
+
+
+def table(names):
+    """Return a table of names and what each is, in a line."""
+    rows = "".join(f"   {name}\n" for name in names if not name.endswith("__version__"))
+    return f".. autosummary::\n   :nosignatures:\n\n{rows}"
 
 
 def heading(text, line):
@@ -75,11 +89,10 @@ def heading(text, line):
 
 def page(module_name, names):
     """Return the page of a module: what it is, a table of its names, and each of them."""
-    table = "".join(f"   {name}\n" for name in names)
     parts = [
         heading(module_name, "="),
         f".. automodule:: {module_name}\n   :no-members:\n",
-        f".. rubric:: Names\n\n.. autosummary::\n   :nosignatures:\n\n{table}",
+        table(names),
         *(entry(module_name, name) for name in names),
     ]
     return "\n".join(parts)
@@ -90,9 +103,8 @@ def index(pages):
     parts = [INTRODUCTION, ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in pages)]
     for module_name, names in pages.items():
         summary = inspect.getdoc(importlib.import_module(module_name)).splitlines()[0]
-        table = "".join(f"   {module_name}.{name}\n" for name in names)
         parts.append(f":doc:`{module_name}`\n{'-' * (len(module_name) + 7)}\n\n{summary}\n")
-        parts.append(f".. autosummary::\n   :nosignatures:\n\n{table}")
+        parts.append(table(f"{module_name}.{name}" for name in names))
     return "\n".join(parts)
 
 

@@ -42,7 +42,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {name: [] for name in ("index", "performance", "self_normalization", "guide", "changelog")}
+html_sidebars = {"*": [], "gallery/*": []}
 html_theme_options = {
     "logo": {"text": "sksnn"},
     "header_links_before_dropdown": 8,
