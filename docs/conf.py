@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math import MathError, latex2mathml
+from sphinx.addnodes import pending_xref
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
@@ -57,6 +58,7 @@ html_theme_options = {
 autosummary_generate = False
 autodoc_default_options = {"member-order": "bysource"}
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False  # api_pages names the members: those that are ours
 numpydoc_xref_param_type = False
 # What a reader cannot do without; tests/test_house.py compares docstrings with signatures, too.
@@ -113,7 +115,7 @@ def to_mathml(translator, node, block):
         formula = latex2mathml.tex2mathml(formula, as_block=block)
     except MathError as error:
         raise ValueError(f"cannot write as MathML: {formula}") from error
-    translator.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    translator.body.append(f'<div class="formula">{formula}</div>' if block else formula)
     raise nodes.SkipNode
 
 
@@ -136,7 +138,26 @@ def link_inside_the_site(app, docname, source):
     source[0] = source[0].replace("](../CHANGELOG.md)", "](changelog.md)")
 
 
+def link_public_names(app, doctree):
+    """Make `name` on a Markdown page a link to the API, where it is the name of something there."""
+    docname = app.env.current_document.docname
+    if Path(app.env.doc2path(docname)).suffix != ".md":
+        return
+    listing = api_pages.listing()
+    targets = {name: f"{module}.{name}" for module, names in listing.items() for name in names}
+    targets |= {target: target for target in [*targets.values(), *listing]}
+    for literal in list(doctree.findall(nodes.literal)):
+        target = targets.get(literal.astext().removesuffix("()"))
+        if target and not isinstance(literal.parent, nodes.title | nodes.reference | pending_xref):
+            link = pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=target, refdoc=docname, refexplicit=True
+            )
+            literal.replace_self(link)
+            link += literal
+
+
 def setup(app):
     """Register what stands above."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("source-read", link_inside_the_site)
+    app.connect("doctree-read", link_public_names)
