@@ -104,7 +104,7 @@ def index(pages):
     for module_name, names in pages.items():
         summary = inspect.getdoc(importlib.import_module(module_name)).splitlines()[0]
         parts.append(f":doc:`{module_name}`\n{'-' * (len(module_name) + 7)}\n\n{summary}\n")
-        parts.append(table(f"{module_name}.{name}" for name in names))
+        parts.append(table(f"~{module_name}.{name}" for name in names))
     return "\n".join(parts)
 
 
