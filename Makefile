@@ -7,19 +7,22 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
+SITE := docs/_build/html
 FIGURE := examples/plot_quickstart.png
 
 # Test workers share the cores: one thread each. In the environment, torch and BLAS see it too.
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help example test lint clean
+.PHONY: help example test lint docs clean
 
 help:
 	@echo "make example  run examples/plot_quickstart.py: a first fit on real data, results and a figure"
 	@echo "make test     run all tests and the examples in the docstrings and documents"
 	@echo "make lint     run ruff and mypy"
-	@echo "make clean    remove the virtual environment"
+	@echo "make docs     build the site into $(SITE), run the gallery, and fail on any warning"
+	@echo "make clean    remove the virtual environment and the site"
 
 example: $(READY)
 	@MPLBACKEND=Agg $(BIN)/python examples/plot_quickstart.py $(FIGURE)
@@ -32,6 +35,10 @@ lint: $(READY)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
+docs: $(DOCS_READY)
+	@MPLBACKEND=Agg $(BIN)/python -m sphinx -q -W --keep-going -n -b html docs $(SITE)
+	@echo "site in $(SITE)/index.html"
+
 # torch comes first and alone, so that nothing else's requirements choose another version of it.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "sksnn needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
@@ -41,5 +48,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[test]"
 	@touch $(READY)
 
+$(DOCS_READY): $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $(DOCS_READY)
+
 clean:
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) docs/_build docs/api docs/gallery

@@ -324,7 +324,7 @@ class WeightNormNet(_ReLUNet):
     Notes
     -----
     Shape: (n, n_inputs) to (n, n_outputs), the logits. The weights of a unit are ``g * v / |v|``.
-    Here v begins as the weights of `MSRANet` and g as |v|, so that training starts from the same
+    Here v begins as the weights of `MSRANet` and g as ``|v|``, so that training starts from the same
     function; the source sets g and the bias from a first batch of data. g is a vector, and so,
     like a bias, not subject to weight decay.
 

@@ -127,7 +127,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Width of the output layer: classes (two for a binary y), or tasks.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X had string names.
     n_iter_ : int
         Epochs trained.
@@ -641,7 +641,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Width of the output layer: columns of y.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X had string names.
     n_iter_ : int
         Epochs trained.
