@@ -192,7 +192,7 @@ def _is_plain(network):
         # No layer twice, none without a bias, none of another width.
         and [id(p) for p in network.parameters()]
         == [id(p) for layer in network.layers for p in (layer.weight, layer.bias)]
-        and tuple(layer.weight.shape[0] for layer in network.layers)[:-1] == network.hidden_layer_sizes
+        and tuple(layer.out_features for layer in network.layers)[:-1] == network.hidden_layer_sizes
     )
 
 
