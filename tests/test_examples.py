@@ -51,3 +51,11 @@ def test_multitask_on_tox21(tmp_path):
     )
     check_picture(figure)
     assert "12 tasks" in printed
+
+
+def test_moment_map(tmp_path):
+    printed, figure = run_example("plot_moment_map.py", tmp_path)
+    check_picture(figure)
+    assert "omega 0.0, tau 1.0: fixed point mean 0.0000, variance 1.0000" in printed.replace(
+        "-0.0000", "0.0000"
+    )
