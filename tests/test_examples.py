@@ -74,6 +74,24 @@ def test_alpha_dropout(tmp_path):
     assert "behind layer 16" in printed
 
 
+def test_choose_architecture(tmp_path):
+    printed, figure = run_example("plot_choose_architecture.py", tmp_path)
+    check_picture(figure)
+    assert "28 fits" in printed and "best: " in printed
+
+
+def test_cnn(tmp_path):
+    printed, figure = run_example("plot_cnn.py", tmp_path)
+    check_picture(figure)
+    assert "4. linear layer" in printed
+
+
+def test_self_normalization(tmp_path):
+    printed, figure = run_example("plot_self_normalization.py", tmp_path)
+    check_picture(figure)
+    assert "\nsnn " in printed and "\nresnet " in printed
+
+
 @pytest.mark.skipif(not DATA, reason="needs MNIST and CIFAR-10: SKSNN_DATA is not set")
 def test_figure1_goes_on_where_it_was(tmp_path):
     settings = {"dataset": "mnist", "epochs": 2, "rows": 200, "width": 16, "lr": 1e-5, "seed": 0}
