@@ -25,7 +25,7 @@ from torch import nn
 from sksnn import SNNClassifier
 
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
-DEPTHS, WIDTH, EPOCHS = (8, 16, 32), 64, 2 if FAST else 20
+DEPTHS, WIDTH, EPOCHS = (8, 16, 32), 64, 1 if FAST else 20
 warnings.simplefilter("ignore", ConvergenceWarning)  # that a network has learned nothing is a result here
 
 X, y = load_digits(return_X_y=True)
