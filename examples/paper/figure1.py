@@ -6,7 +6,7 @@ Without options it is the whole protocol (arXiv:1706.02515; figure1/run.py of bi
 hidden layers as wide as the inputs, 2000 epochs of plain SGD in batches of 128, no dropout; 50 000 rows
 of MNIST and 40 000 of CIFAR-10, standardised. The options cut it for a CPU.
 
-Two things that other reproductions miss. The paper's rate, 1e-5, is for the loss summed over a batch:
+Two things are easily missed. The paper's rate, 1e-5, is for the loss summed over a batch:
 SNNClassifier takes the mean, so its rate here is 1e-5 * 128 = 1.28e-3. (Only for the last batch of an epoch,
 if it is smaller, the two differ; the paper's code left it out.) And in the paper's code the batch norm stands
 behind the ReLU, hence a callable architecture here instead of "batchnorm".
