@@ -1,5 +1,6 @@
 """The gallery's examples run as a user runs them, with fewer epochs, and save their pictures."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,12 +12,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 DATA = os.environ.get("SKSNN_DATA")
 
 
-def run_example(name, folder, **environment):
+def run_example(name, folder, *arguments, **environment):
     """Run an example in an empty folder; return what it printed and the picture's bytes."""
     figure = folder / "figure.png"
     environment = {**os.environ, "MPLBACKEND": "Agg", "SKSNN_EXAMPLES_FAST": "1", **environment}
     done = subprocess.run(
-        [sys.executable, EXAMPLES / name, figure],
+        [sys.executable, EXAMPLES / name, figure, *arguments],
         cwd=folder,
         env={name: value for name, value in environment.items() if value is not None},
         capture_output=True,
@@ -51,3 +52,61 @@ def test_multitask_on_tox21(tmp_path):
     )
     check_picture(figure)
     assert "12 tasks" in printed
+
+
+def test_moment_map(tmp_path):
+    printed, figure = run_example("plot_moment_map.py", tmp_path)
+    check_picture(figure)
+    assert "omega 0.0, tau 1.0: fixed point mean 0.0000, variance 1.0000" in printed.replace(
+        "-0.0000", "0.0000"
+    )
+
+
+def test_depth(tmp_path):
+    printed, figure = run_example("plot_depth.py", tmp_path)
+    check_picture(figure)
+    assert printed.count("32 layers: training loss") == 4
+
+
+def test_alpha_dropout(tmp_path):
+    printed, figure = run_example("plot_alpha_dropout.py", tmp_path)
+    check_picture(figure)
+    assert "behind layer 16" in printed
+
+
+def test_choose_architecture(tmp_path):
+    printed, figure = run_example("plot_choose_architecture.py", tmp_path)
+    check_picture(figure)
+    assert "28 fits" in printed and "best: " in printed
+
+
+def test_cnn(tmp_path):
+    printed, figure = run_example("plot_cnn.py", tmp_path)
+    check_picture(figure)
+    assert "4. linear layer" in printed
+
+
+def test_self_normalization(tmp_path):
+    printed, figure = run_example("plot_self_normalization.py", tmp_path)
+    check_picture(figure)
+    assert "\nsnn " in printed and "\nresnet " in printed
+
+
+@pytest.mark.skipif(not DATA, reason="needs MNIST and CIFAR-10: SKSNN_DATA is not set")
+def test_figure1_goes_on_where_it_was(tmp_path):
+    settings = {"dataset": "mnist", "epochs": 2, "rows": 200, "width": 16, "lr": 1e-5, "seed": 0}
+    networks = [(network, depth) for depth in (8, 16, 32) for network in ("SNN", "BatchNorm")]
+    done = [
+        {"network": network, "depth": depth, **settings, "loss": [3.0, 2.0], "seconds": 1.0}
+        for network, depth in networks[:5]
+    ]
+    kept = tmp_path / "figure1.jsonl"
+    kept.write_text("".join(json.dumps(curve) + "\n" for curve in done))
+
+    cut = ("--rows", "200", "--width", "16", "--epochs", "2", "--datasets", "mnist")
+    printed, figure = run_example("paper/figure1.py", tmp_path, *cut, SKSNN_DATA=os.path.abspath(DATA or ""))
+    check_picture(figure)
+    assert printed.count("200 rows") == 1 and "mnist: BatchNorm, depth 32, 200 rows" in printed
+    curves = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert curves[:5] == done
+    assert len(curves) == 6 and len(curves[5]["loss"]) == 2

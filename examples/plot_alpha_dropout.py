@@ -1,0 +1,144 @@
+"""
+What ordinary dropout does to SELU's moments
+============================================
+
+Dropout sets units to 0 and scales the others up. That keeps the mean, and adds variance; over the layers
+of a SELU network, mean and variance then settle elsewhere than at 0 and 1. Alpha dropout sets units to
+SELU's lowest value instead, and an affine map brings mean and variance back.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from sklearn.preprocessing import StandardScaler
+
+from sksnn import theory
+from sksnn.networks import AlphaDropout, lecun_normal_
+
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: narrower layers
+RATES = (0.05, 0.1, 0.2, 0.3)
+LAYERS, WIDTH = 16, 64 if FAST else 512
+
+# %%
+# One layer
+# ---------
+# SELU units at the fixed point, mean 0 and variance 1. Alpha dropout's a and b follow from its rate.
+
+generator = torch.Generator().manual_seed(0)
+units = F.selu(torch.randn(1_000_000, generator=generator))
+
+
+def ordinary(x, rate):
+    keep = torch.rand(x.shape, generator=generator) >= rate
+    return x * keep / (1 - rate)
+
+
+def alpha(x, rate):
+    return AlphaDropout(rate, generator=generator)(x)
+
+
+print("        ordinary dropout     alpha dropout        its a x + b")
+print("rate     mean   variance     mean   variance        a       b")
+for rate in RATES:
+    moments = [
+        moment
+        for dropped in (ordinary(units, rate), alpha(units, rate))
+        for moment in (dropped.mean().item(), dropped.var().item())
+    ]
+    print(
+        "{:4.2f} {:8.3f} {:10.3f} {:8.3f} {:10.3f} {:8.4f} {:7.4f}".format(
+            rate, *moments, *theory.alpha_dropout_affine(rate)
+        )
+    )
+
+# %%
+# Many layers
+# -----------
+# The handwritten digits in a network of 16 layers with LeCun's weights, not trained: mean and variance of
+# all units of a layer, behind its dropout.
+
+digits = torch.tensor(StandardScaler().fit_transform(load_digits().data), dtype=torch.float32)
+
+
+def measure(dropout, rate):
+    """Return mean and variance of the inputs and behind each layer."""
+    weights = torch.Generator().manual_seed(1)
+    x, moments = digits, []
+    for _ in range(LAYERS):
+        moments.append((x.mean().item(), x.var().item()))
+        weight = lecun_normal_(torch.empty(WIDTH, x.shape[1]), weights)
+        x = dropout(F.selu(x @ weight.T), rate)
+    return np.array([*moments, (x.mean().item(), x.var().item())])
+
+
+# %%
+# And what the map of the moments says, with ordinary dropout in each layer: the mean stays,
+# the variance becomes (variance + rate * mean^2) / (1 - rate). The square of a layer's mean is random, too,
+# in the sums of weights above it, and counts as variance there.
+
+
+def predict(rate):
+    """Return mean and variance of inputs of moments (0, 1) and behind each layer, by theory."""
+    moments = [(0.0, 1.0)]
+    for _ in range(LAYERS):
+        mean, variance = moments[-1]
+        mean, variance = theory.moment_map(0.0, variance + mean**2)
+        moments.append((mean, (variance + rate * mean**2) / (1 - rate)))
+    return np.array(moments)
+
+
+measured = {(dropout, rate): measure(dropout, rate) for dropout in (ordinary, alpha) for rate in RATES}
+predicted = {rate: predict(rate) for rate in RATES}
+print(f"\nbehind layer {LAYERS}:")
+print("        ordinary dropout       ... by theory     alpha dropout")
+print("rate     mean   variance     mean   variance     mean   variance")
+for rate in RATES:
+    last = (*measured[ordinary, rate][-1], *predicted[rate][-1], *measured[alpha, rate][-1])
+    print("{:4.2f} {:8.3f} {:10.3f} {:8.3f} {:10.3f} {:8.3f} {:10.3f}".format(rate, *last))
+
+# %%
+# The picture
+# -----------
+
+figure, axes = plt.subplots(2, 3, figsize=(15, 7.4), layout="constrained", width_ratios=[1.1, 1, 1])
+bins = np.linspace(-2.4, 5, 150)
+for axis, dropout, target in [(axes[0, 0], ordinary, "0"), (axes[1, 0], alpha, r"$-\lambda\alpha a + b$")]:
+    dropped = dropout(units, 0.2)
+    axis.hist(units, bins, density=True, color="lightgray", label="without dropout")
+    axis.hist(
+        dropped,
+        bins,
+        density=True,
+        histtype="step",
+        color="tab:red",
+        lw=1.3,
+        label=f"mean {round(dropped.mean().item(), 2) + 0:.2f}, variance {dropped.var():.2f}",
+    )
+    axis.set(title=f"One layer, rate 0.2: {dropout.__name__} dropout", ylabel="density", ylim=(0, 1.6))
+    axis.legend(title=f"dropped units go to {target}", alignment="left")
+axes[1, 0].set_xlabel("activation")
+
+colors = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, len(RATES)))
+for row, dropout in zip(axes, (ordinary, alpha), strict=True):
+    for i, (axis, moment) in enumerate(zip(row[1:], ("mean", "variance"), strict=True)):
+        for rate, color in zip(RATES, colors, strict=True):
+            axis.plot(measured[dropout, rate][:, i], "o", color=color, ms=5, label=f"rate {rate}")
+            line = predicted[rate][:, i] if dropout is ordinary else np.full(LAYERS + 1, float(i))
+            axis.plot(line, "-", color=color if dropout is ordinary else "gray", lw=1.2)
+        axis.set(title=f"Digits, {dropout.__name__} dropout: {moment}")
+        axis.grid(alpha=0.3)
+    row[1].set_ylim(-0.1, 0.55)
+    row[2].set_ylim(0, 7)
+for axis in axes[1, 1:]:
+    axis.set_xlabel("layer (0: the inputs)")
+axes[0, 1].legend(title="dots measured, lines theory", loc="upper left", ncols=2, fontsize=9)
+
+path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
+figure.savefig(path, dpi=120)
+print(f"\nfigure saved to {path}")

@@ -1,0 +1,128 @@
+"""
+Why activations normalise themselves: the map of the moments
+============================================================
+
+Each layer of a self-normalizing network maps the mean and the variance of its inputs to those of its
+outputs. The paper calls this map g; its figure 2 shows g leading to mean 0, variance 1. Here it is drawn
+from ``sksnn.theory``, and checked against layers of random weights.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sksnn import theory
+
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: fewer rows through the random layers
+
+# %%
+# One layer
+# ---------
+# The sum omega of a unit's weights and the sum tau of their squares are all that g needs to know of them.
+# 0 and 1 are what LeCun's initialisation gives on average. omega = 0.1, tau = 1.1 is a corner of what
+# Theorem 1 allows: there, too, g leads to a fixed point, only to another one.
+
+for omega, tau in [(0.0, 1.0), (0.1, 1.1)]:
+    mean, variance = theory.fixed_point(omega, tau)
+    factor = theory.contraction_factor(mean, variance, omega, tau)
+    print(f"omega {omega}, tau {tau}: fixed point mean {mean:.4f}, variance {variance:.4f};", end=" ")
+    print(f"small distances from it shrink to {factor:.2f} or less a layer")
+
+# %%
+# Many layers
+# -----------
+# What g says of the variance, layer by layer, for inputs of variance 0.02 to 16 ...
+
+LAYERS = 32
+starts = np.array([0.02, 0.1, 0.4, 1.0, 2.5, 6.0, 16.0])
+_, predicted = theory.moment_trajectory(0.0, starts, [(0.0, 1.0)] * LAYERS)
+_, vanishing = theory.moment_trajectory(0.0, 1.0, [(0.0, 1 / 3)] * LAYERS)
+
+# %%
+# ... and what Gaussian rows do in layers of 1000 units, with weights drawn at random and then given
+# omega = 0 and tau = 1 exactly.
+
+
+def measure(start, n_rows=300, n_units=1000, seed=0):
+    """Return the variance of the activations, averaged over the units, before and after each layer."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, np.sqrt(start), (n_rows, n_units))
+    variances = [x.var(axis=0).mean()]
+    for _ in range(LAYERS):
+        weight = rng.normal(size=(n_units, n_units))
+        weight -= weight.mean(axis=1, keepdims=True)
+        weight /= np.linalg.norm(weight, axis=1, keepdims=True)
+        x = theory.selu(x @ weight.T)
+        variances.append(x.var())
+    return np.array(variances)
+
+
+measured = np.column_stack([measure(start, *((50, 200) if FAST else ())) for start in starts])
+print(f"\nvariance after {LAYERS} layers\nof the inputs   by theory   in 1000 units")
+for row in zip(starts, predicted[-1], measured[-1], strict=True):
+    print("{:13.2f}   {:9.3f}   {:13.3f}".format(*row))
+print(f"with torch's own initialisation, tau = 1/3, by theory: {vanishing[-1]:.1e}")
+
+# %%
+# The picture
+# -----------
+# Left and middle: arrows from (mean, variance) towards where g takes them, coloured by how far that is.
+# In red, four starts and what becomes of them layer by layer. Dotted, where g takes the line of mean 0;
+# where omega is 0 the mean does not matter, and the whole plane goes there.
+
+figure, axes = plt.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
+means, variances = np.meshgrid(np.linspace(-0.5, 0.5, 17), np.linspace(0.1, 2.9, 21))
+curve = np.linspace(0.0, 3.0, 100)
+
+for axis, (omega, tau) in zip(axes, [(0.0, 1.0), (0.1, 1.1)], strict=False):
+    images = theory.moment_map(means, variances, omega, tau)
+    step = images[0] - means, images[1] - variances
+    length = np.hypot(*step)
+    arrows = axis.quiver(
+        means,
+        variances,
+        *step,
+        length,
+        angles="xy",
+        scale_units="xy",
+        scale=2.2,
+        cmap="viridis_r",
+        width=4e-3,
+    )
+    for mean in (-0.5, 0.5):
+        for variance in (0.1, 2.9):
+            path = theory.moment_trajectory(mean, variance, [(omega, tau)] * 30)
+            axis.plot(*path, "o-", color="tab:red", ms=3.5, lw=1.2, alpha=0.8)
+    domain = theory.THEOREM_1_DOMAIN
+    (left, right), (low, high) = domain["mean"], domain["variance"]
+    axis.fill_between([left, right], low, high, fc="none", ec="black", lw=1.5, label="domain of Theorem 1")
+    axis.plot(*theory.moment_map(0.0, curve, 0.0, tau), color="black", lw=1.5, ls=":")
+    fixed = theory.fixed_point(omega, tau)
+    axis.plot(*fixed, "*", color="black", ms=17, label=f"fixed point ({fixed[0]:.2f}, {fixed[1]:.2f})")
+    axis.set(title=f"The map g, $\\omega$ = {omega:g}, $\\tau$ = {tau:g}", xlabel=r"mean $\mu$")
+    axis.set(ylabel=r"variance $\nu$", xlim=(-0.55, 0.55), ylim=(0, 3.4))
+    axis.legend(loc="upper center", ncols=2, fontsize=9)
+figure.colorbar(arrows, ax=axes[1], label=r"length of the step $(\mu, \nu) \to g(\mu, \nu)$")
+
+right = axes[2]
+colors = plt.get_cmap("plasma")(np.linspace(0.05, 0.85, len(starts)))
+for color, theirs, ours in zip(colors, predicted.T, measured.T, strict=True):
+    right.semilogy(theirs, color=color)
+    right.semilogy(ours, "o", color=color, ms=3.5)
+right.plot([], [], "-", color="gray", label=r"theory, $\omega$ = 0, $\tau$ = 1")
+right.plot([], [], "o", color="gray", ms=4, label="random layers of 1000 units")
+right.semilogy(vanishing, "--", color="tab:blue", label=r"theory, $\tau$ = 1/3: torch's nn.Linear")
+low, high = theory.THEOREM_2_DOMAIN["variance"]
+right.axhspan(low, high, color="tab:green", alpha=0.12, label="Theorem 2: falls")
+low, high = theory.THEOREM_3_DOMAINS[0]["variance"]
+right.axhspan(low, high, color="tab:purple", alpha=0.12, label="Theorem 3: rises")
+right.set(title="Layer by layer, from seven variances", xlabel="layer", ylabel=r"variance $\nu$")
+right.set(xlim=(-0.5, LAYERS + 0.5), ylim=(3e-3, 30))
+right.legend(loc="lower right", framealpha=0.95)
+
+path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
+figure.savefig(path, dpi=120)
+print(f"\nfigure saved to {path}")
