@@ -501,7 +501,7 @@ class _FastLoop:
             return network, weights[0].dtype
         if self.trains_:  # fused optimizers change weights without counting a new version
             return copy.deepcopy(network).double(), torch.float64
-        versions = [(id(w), w.data_ptr(), w._version) for w in weights]
+        versions = [(id(w), w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
         if getattr(self, "double_", (None,))[0] != versions:  # one assignment: safe among threads
             self.double_ = (versions, (copy.deepcopy(network).double(),))
         return self.double_[1][0], torch.float64

@@ -99,7 +99,7 @@ def _check_tensor(estimator, X, reset):
     return X
 
 
-def _to_host(values):
+def to_host(values):
     """Bring a target or weights, which are small, from a device into numpy."""
     if not hasattr(values, "detach"):
         return values
@@ -131,7 +131,7 @@ def check_weights(sample_weight, n_rows, name="sample_weight"):
         return None
     if isinstance(sample_weight, numbers.Number):
         return np.full(n_rows, check_weights([sample_weight], 1)[0])
-    weight = _to_host(sample_weight)
+    weight = to_host(sample_weight)
     weight = check_array(weight, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name=name)
     if weight.ndim != 1:
         raise ValueError(
@@ -160,7 +160,7 @@ def _require(y, estimator):
         )
     if sparse.issparse(y):
         return y.toarray()
-    return _to_host(y)
+    return to_host(y)
 
 
 def _n_columns(y):

@@ -56,7 +56,7 @@ def column_moments(X, weight=None):
     >>> column_moments(np.array([[1.0, 5], [3, 5]]))
     (array([2., 5.]), array([1., 0.]))
     """
-    weight = np.ones(X.shape[0]) if weight is None else np.array(weight, np.float64)  # torch takes no reversed one
+    weight = np.ones(X.shape[0]) if weight is None else np.array(weight, np.float64)  # for torch: writable
     if sparse.issparse(X):
         return mean_variance_axis(X.astype(np.float64, copy=False), axis=0, weights=weight)
     total = weight.sum()

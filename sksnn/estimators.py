@@ -21,6 +21,7 @@ from ._validation import (
     check_task_labels,
     check_weights,
     encode_labels,
+    to_host,
 )
 from .encodings import column_moments
 from .metrics import masked_r2_score
@@ -532,6 +533,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         check_is_fitted(self)
         y = self._check_target(y, warn=False)
         self._check_form(y, "y")
+        sample_weight = to_host(sample_weight)
         if not self._two_dimensional:
             return super().score(X, y, sample_weight)
         check_same_length(X, y)
@@ -874,6 +876,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         True
         """
         check_is_fitted(self)
+        y, sample_weight = to_host(y), to_host(sample_weight)
         if not self._two_dimensional:
             return super().score(X, y, sample_weight)
         score = masked_r2_score(
