@@ -52,12 +52,15 @@ def main():
 
     figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), sharey=True, layout="constrained")
     with threadpool_limits(arguments.threads):
+        seconds_per_epoch(BASE, 1)  # to warm up
         for ax, (axis, values) in zip(axes, AXES.items(), strict=True):
             results = [seconds_per_epoch({**BASE, axis: value}, arguments.repeats) for value in values]
             for name in METHODS:
                 ax.loglog(values, [result[name] for result in results], "o-", label=name)
                 print(axis, name, *(f"{result[name]:.3f}" for result in results), flush=True)
             ax.set(xlabel=axis)
+            ax.set_xticks(values, labels=values)
+            ax.minorticks_off()
             ax.grid(alpha=0.3, which="both")
     axes[0].set(ylabel="seconds per epoch")
     axes[0].legend(frameon=False)
