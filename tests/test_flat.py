@@ -363,9 +363,10 @@ def test_weights_may_be_replaced(cancer):
 
 
 def test_clipping_sees_the_gradients(cancer, monkeypatch):
-    make = lambda: SNNClassifier(  # noqa: E731
-        **SMALL, precision="float64", callbacks=[GradientNormClipping(0.01)]
-    ).fit(*cancer)
+    def make():
+        callbacks = [GradientNormClipping(0.01)]
+        return SNNClassifier(**SMALL, precision="float64", callbacks=callbacks).fit(*cancer)
+
     one, other = both_ways(monkeypatch, make)
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
 
