@@ -138,6 +138,14 @@ def similar_names(name, names):
     return f"Found and similar: {', '.join(close)}." if close else f"{len(names)} other sets were found."
 
 
+def text_lines(content, path, way_out):
+    """Return the lines of a text; there must be one."""
+    lines = content.decode("utf-8", "replace").splitlines()
+    if not lines:
+        raise damaged(path, "it must have lines of text", way_out)
+    return lines
+
+
 def text_columns(content, path, way_out):
     """Return the columns of a CSV text by name, arrays of str."""
     try:

@@ -28,6 +28,7 @@ from ._datafiles import (
     pairs,
     similar_names,
     text_columns,
+    text_lines,
     unzipped,
 )
 
@@ -49,10 +50,12 @@ UCI_ADDRESS = "http://persoal.citius.usc.es/manuel.fernandez.delgado/papers/jmlr
 UCI_DESCR = """\
 {name}: {n} rows, {d} columns, {k} classes. One of the 121 classification sets of Fernandez-Delgado,
 Cernadas, Barro, Amorim: Do we need hundreds of classifiers to solve real world classification problems?
-JMLR 15, 2014. Published at {address}; the data are from the UCI repository (CC BY 4.0; oocytes_*: no
-licence stated) and, ringnorm, twonorm and titanic, from DELVE.
+JMLR 15, 2014. The data are from the UCI repository (CC BY 4.0; oocytes_*: no licence stated) and, ringnorm,
+twonorm and titanic, from DELVE. Published at
+{address}
 
-X: {what}. Categories are coded by numbers, missing values by a number.
+X: {what}.
+Categories are coded by numbers, missing values by a number.
 folds: {folds}.
 draws: the four published draws of 75 % and 25 % of the rows of the training file. They are drawn
 independently, so they overlap: they are no partition.
@@ -95,7 +98,7 @@ def _uci_from_npz(home, path, way_out):
 
 
 def _row_numbers(home, path, n_lines, n_rows, way_out):
-    """Read lines of row numbers: training and test rows in turn."""
+    """Read lines of row numbers: training and test rows in turn, of each pair all rows."""
     lines = home.read(path, way_out).decode("ascii", "replace").splitlines()
     try:
         rows = [np.sort(np.array(line.split(), dtype=np.int64)) for line in lines if line.strip()]
@@ -103,12 +106,11 @@ def _row_numbers(home, path, n_lines, n_rows, way_out):
         raise damaged(path, f"it must hold row numbers; {error}", way_out) from error
     if len(rows) != n_lines:
         raise damaged(path, f"it must have {n_lines} lines; it has {len(rows)}", way_out)
-    pairs = list(zip(rows[::2], rows[1::2], strict=True))
-    for train, test in pairs:
-        both = np.concatenate([train, test])
-        if both.min() < 0 or both.max() >= n_rows or len(np.unique(both)) != len(both):
-            raise damaged(path, f"each pair of lines must hold different rows of 0 to {n_rows - 1}", way_out)
-    return pairs
+    pairs_of_lines = list(zip(rows[::2], rows[1::2], strict=True))
+    for pair in pairs_of_lines:
+        if not np.array_equal(np.sort(np.concatenate(pair)), np.arange(n_rows)):
+            raise damaged(path, f"each pair of lines must hold each row, 0 to {n_rows - 1}, once", way_out)
+    return pairs_of_lines
 
 
 def _uci_from_archive(home, name, way_out):
@@ -281,15 +283,16 @@ REGRESSION_ADDRESSES = {
 }
 
 REGRESSION_DESCR = """\
-{name}: {n} rows, {d} columns, a number to predict. Published at {address}; the data are from the
-UCI repository (CC BY 4.0), DELVE or StatLib.
+{name}: {n} rows, {d} columns, a number to predict. From the UCI repository (CC BY 4.0), DELVE or StatLib.
+Published at
+{address}
 
 folds: {folds}.
 """
 
 
 def _regression_way_out(home, name):
-    address = REGRESSION_ADDRESSES.get(name, "an address of its own")
+    address = REGRESSION_ADDRESSES.get(name, "an address that is not known here")
     return (
         f"The set was published at {address}: write it, with a line of column names and the target as the "
         f"last column, to {home.folder / 'regression' / name}.csv.gz."
@@ -366,7 +369,7 @@ def load_regression(name, *, data_home=None, return_X_y=False, as_frame=False):
     else:
         folds = list(ShuffleSplit(10, test_size=0.1, random_state=0).split(table))
         said = "none were published; ten of ShuffleSplit(test_size=0.1, random_state=0)"
-    address = REGRESSION_ADDRESSES.get(name, "an address of its own")
+    address = REGRESSION_ADDRESSES.get(name, "an address that is not known here")
     bunch = Bunch(
         X=np.ascontiguousarray(table[:, :-1]),
         y=np.ascontiguousarray(table[:, -1]),
@@ -423,8 +426,9 @@ HTRU2_COLUMNS = [
 
 HTRU2_DESCR = f"""\
 HTRU2: candidates for pulsars from the High Time Resolution Universe survey, 1639 pulsars among 17898.
-Moments of the integrated profile and of the DM-SNR curve. R. Lyon et al., MNRAS 459, 2016; published at
-{HTRU2_ADDRESS}, CC BY 4.0.
+Moments of the integrated profile and of the DM-SNR curve. R. Lyon et al., MNRAS 459, 2016; CC BY 4.0.
+Published at
+{HTRU2_ADDRESS}
 
 folds: ten stratified folds. The paper's assignment of rows to folds was not published; this is
 StratifiedKFold(10, shuffle=True, random_state=0).
@@ -491,9 +495,12 @@ def load_htru2(*, data_home=None, return_X_y=False, as_frame=False):
         _, table = named_table(home, path, way_out)
     else:
         table = number_table(home.read(path, way_out), path, way_out, delimiter=",")
-    if table.shape[1] != 9 or not np.isin(table[:, -1], [0, 1]).all():
-        raise damaged(path, "it must have 8 columns and a class, 0 or 1", way_out)
     X, y = np.ascontiguousarray(table[:, :-1]), table[:, -1].astype(np.int64)
+    if X.shape != (17898, 8) or (y != table[:, -1]).any() or np.bincount(abs(y)).tolist() != [16259, 1639]:
+        found = f"it has {len(X)} rows of {X.shape[1]} columns"
+        raise damaged(
+            path, f"it must be 17898 rows of 8 columns and a class, 1 in 1639 of them; {found}", way_out
+        )
     folds = list(StratifiedKFold(10, shuffle=True, random_state=0).split(X, y))
     tests = [test for _, test in folds]
     bunch = Bunch(
@@ -520,14 +527,16 @@ CIFAR10_CLASSES = np.array(
 
 MNIST_DESCR = f"""\
 MNIST: {{n}} handwritten digits, 28 x 28 pixels of 0 to 255, a row an image. Y. LeCun, C. Cortes,
-C. Burges; published at {MNIST_ADDRESS}.
+C. Burges. Published at
+{MNIST_ADDRESS}
 
 folds: the official training and test images.
 """
 
 CIFAR10_DESCR = f"""\
 CIFAR-10: {{n}} photographs of ten kinds of things, 32 x 32 pixels, each red, green and blue of 0 to 255,
-a row an image: X.reshape(-1, 32, 32, 3). A. Krizhevsky, 2009; published at {CIFAR10_ADDRESS}.
+a row an image: X.reshape(-1, 32, 32, 3). A. Krizhevsky, 2009. Published at
+{CIFAR10_ADDRESS}
 
 What was read: {{copies}}.
 folds: the official training and test images.
@@ -558,8 +567,9 @@ def _idx(home, name, shape, way_out):
     # Two zeros, 8 for bytes, the number of axes; then the length of each axis.
     n_axes = 1 + len(shape)
     start = 4 + 4 * n_axes
-    axes = np.frombuffer(content[4:start].ljust(4 * n_axes, b"\0"), ">i4")
-    if content[:4] != bytes([0, 0, 8, n_axes]) or tuple(axes[1:]) != shape:
+    whole = len(content) >= start and content[:4] == bytes([0, 0, 8, n_axes])
+    axes = np.frombuffer(content[4:start], ">i4") if whole else ()
+    if not whole or tuple(axes[1:]) != shape:
         raise damaged(path, f"it must be an idx file of bytes, {n_axes} axes, the last {shape}", way_out)
     values = np.frombuffer(content[start:], np.uint8)
     if len(values) != np.prod(axes, dtype=np.int64):
@@ -763,7 +773,8 @@ DENSITY = 0.05  # of the bits that the challenge's winners, and the paper, keep
 
 TOX21_DESCR = """\
 Tox21: {n} compounds, measured in twelve assays, many labels missing (NaN). The split of the Tox21 Data
-Challenge 2014, as in Mayr, Klambauer, Unterthiner, Hochreiter: DeepTox, 2016. Published at {address}.
+Challenge 2014, as in Mayr, Klambauer, Unterthiner, Hochreiter: DeepTox, 2016. Published at
+{address}
 
 X: {what}.
 folds: the five published cross-validation folds of the training compounds, for cv=. {unfolded} training
@@ -832,10 +843,10 @@ def _tox21_part(home, folder, part, way_out):
     labels = text_columns(content, path, way_out)
     ids = next(iter(labels.values()))
     path, content = read(f"tox21_dense_{part}.csv.gz")
-    lines = content.decode().splitlines()
-    names = [name.strip('"') for name in lines[0].split(",")]
-    names = names[1:] if len(names) == lines[-1].count(",") + 1 else names
-    dense_ids = [line.split(",", 1)[0].strip('"') for line in lines[1:]]
+    head, *lines = text_lines(content, path, way_out)
+    n_dense = lines[-1].count(",") if lines else 0
+    names = [name.strip('"') for name in head.split(",")][-n_dense:]
+    dense_ids = [line.split(",", 1)[0].strip('"') for line in lines]
     filled = re.sub(rb'(?<=,)(?:"?NA"?)?(?=[,\r\n]|$)', b"nan", content)
     dense = number_table(
         filled,
@@ -845,9 +856,10 @@ def _tox21_part(home, folder, part, way_out):
         skiprows=1,
         delimiter=",",
         quotechar='"',
-        usecols=range(1, len(names) + 1),
+        usecols=range(1, n_dense + 1),
     )
-    rows = read(f"tox21_sparse_rownames_{part}.txt.gz")[1].decode().split()
+    path, content = read(f"tox21_sparse_rownames_{part}.txt.gz")
+    rows = text_lines(content, path, way_out)
     path, content = read(f"tox21_sparse_{part}.mtx.gz")
     try:
         bits = sparse.csr_array(mmread(io.BytesIO(content)))
@@ -864,7 +876,8 @@ def _tox21_from_archive(home, path, way_out):
     parts = [_tox21_part(home, folder, part, way_out) for part in ("train", "test")]
     compounds = text_columns(home.read(path, way_out), path, way_out)
     names_path = folder / "tox21_sparse_colnames.txt.gz"
-    bit_names = unzipped(home.read(names_path, way_out), names_path, way_out).decode().splitlines()
+    content = unzipped(home.read(names_path, way_out), names_path, way_out)
+    bit_names = text_lines(content, names_path, way_out)
     (ids, names, dense, bits, labels), (test_ids, test_names, test_dense, test_bits, test_labels) = parts
     ids = np.concatenate([ids, test_ids])
     row_of = {name: row for row, name in enumerate(compounds.get("ID", ()))}
