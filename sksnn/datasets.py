@@ -160,23 +160,18 @@ def load_uci(name, *, data_home=None, return_X_y=False, as_frame=False):
     data : Bunch, or (X, y)
         With the fields
 
-        X : ndarray of shape (n_rows, n_features), float64
-            Categories and missing values are coded by numbers.
-        y : ndarray of shape (n_rows,), int64
-            Classes 0, 1, ...
-        folds : list of (train, test)
-            Row numbers, for ``cv=``: the official training and test file, where there are two; else
-            the four published draws of 75 % and 25 %.
-        draws : list of four (train, test)
-            The published draws among the rows of the training file. They overlap.
-        tuning : (train, validation)
-            The published halves of the training file's rows, by which settings were chosen.
-        feature_names : list of str
-            "x0", "x1", ...
-        target_names : ndarray of str
-            "0", "1", ...
-        DESCR : str
-            What the set is and where it is from.
+        - ``X`` : ndarray of shape (n_rows, n_features), float64. Categories and missing values are coded by
+          numbers.
+        - ``y`` : ndarray of shape (n_rows,), int64. Classes 0, 1, ...
+        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the official training and test file,
+          where there are two; else the four published draws of 75 % and 25 %.
+        - ``draws`` : list of four (train, test). The published draws among the rows of the training file.
+          They overlap.
+        - ``tuning`` : (train, validation). The published halves of the training file's rows, by which
+          settings were chosen.
+        - ``feature_names`` : list of str. "x0", "x1", ...
+        - ``target_names`` : ndarray of str. "0", "1", ...
+        - ``DESCR`` : str. What the set is and where it is from.
 
     Raises
     ------
@@ -185,6 +180,13 @@ def load_uci(name, *, data_home=None, return_X_y=False, as_frame=False):
         SHA256SUMS in the folder, where it has one.
     FileNotFoundError
         If the set is not in the folder.
+    ImportError
+        If ``as_frame=True`` and pandas is missing.
+
+    Warns
+    -----
+    UserWarning
+        If training and test file of the original archive are read, which are scaled each by itself.
 
     Notes
     -----
@@ -318,16 +320,13 @@ def load_regression(name, *, data_home=None, return_X_y=False, as_frame=False):
     data : Bunch, or (X, y)
         With the fields
 
-        X : ndarray of shape (n_rows, n_features), float64
-        y : ndarray of shape (n_rows,), float64
-        folds : list of (train, test)
-            Row numbers, for ``cv=``: the published splits (20, or 5 of the largest set); where none
-            were published, ten of ``ShuffleSplit(test_size=0.1, random_state=0)``.
-        feature_names : list of str
-        target_names : list of str
-            The one name of y.
-        DESCR : str
-            What the set is and where it is from.
+        - ``X`` : ndarray of shape (n_rows, n_features), float64.
+        - ``y`` : ndarray of shape (n_rows,), float64.
+        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the published splits (20, or 5 of the
+          largest set); where none were published, ten of ``ShuffleSplit(test_size=0.1, random_state=0)``.
+        - ``feature_names`` : list of str.
+        - ``target_names`` : list of str. The one name of y.
+        - ``DESCR`` : str. What the set is and where it is from.
 
     Raises
     ------
@@ -335,6 +334,8 @@ def load_regression(name, *, data_home=None, return_X_y=False, as_frame=False):
         If the name is not of a set, or a file was altered or cut short.
     FileNotFoundError
         If the set is not in the folder.
+    ImportError
+        If ``as_frame=True`` and pandas is missing.
 
     Notes
     -----
@@ -454,19 +455,16 @@ def load_htru2(*, data_home=None, return_X_y=False, as_frame=False):
     data : Bunch, or (X, y)
         With the fields
 
-        X : ndarray of shape (17898, 8), float64
-        y : ndarray of shape (17898,), int64
-            1: a pulsar.
-        folds : list of ten (train, test)
-            Row numbers, for ``cv=``. Not those of the paper, which were not published: stratified, drawn
-            with a fixed seed.
-        validation_folds : list of ten (train, validation)
-            Row numbers for choosing settings, one pair for each of the folds: the validation rows are the
-            test rows of the fold before, and the fold's own test rows are in neither.
-        feature_names : list of str
-        target_names : ndarray of str
-        DESCR : str
-            What the set is and where it is from.
+        - ``X`` : ndarray of shape (17898, 8), float64.
+        - ``y`` : ndarray of shape (17898,), int64. 1: a pulsar.
+        - ``folds`` : list of ten (train, test). Row numbers, for ``cv=``. Not those of the paper, which were
+          not published: stratified, drawn with a fixed seed.
+        - ``validation_folds`` : list of ten (train, validation). Row numbers for choosing settings, one pair
+          for each of the folds: the validation rows are the test rows of the fold before, and the fold's own
+          test rows are in neither.
+        - ``feature_names`` : list of str.
+        - ``target_names`` : ndarray of str.
+        - ``DESCR`` : str. What the set is and where it is from.
 
     Raises
     ------
@@ -474,6 +472,8 @@ def load_htru2(*, data_home=None, return_X_y=False, as_frame=False):
         If the file was altered or cut short.
     FileNotFoundError
         If the set is not in the folder.
+    ImportError
+        If ``as_frame=True`` and pandas is missing.
 
     Notes
     -----
@@ -596,18 +596,14 @@ def load_mnist(*, data_home=None, return_X_y=False, as_frame=False):
     data : Bunch, or (X, y)
         With the fields
 
-        X : ndarray of shape (70000, 784), uint8
-            Pixels, 0 to 255; a row an image. Estimators take them as they are; float32 rows would take four
-            times the memory.
-        y : ndarray of shape (70000,), int64
-            Digits.
-        folds : list of one (train, test)
-            Row numbers, for ``cv=``: 60 000 official training images, 10 000 test images.
-        feature_names : list of str
-            "pixel0", "pixel1", ...
-        target_names : ndarray of str
-        DESCR : str
-            What the set is and where it is from.
+        - ``X`` : ndarray of shape (70000, 784), uint8. Pixels, 0 to 255; a row an image. Estimators take them
+          as they are; float32 rows would take four times the memory.
+        - ``y`` : ndarray of shape (70000,), int64. Digits.
+        - ``folds`` : list of one (train, test). Row numbers, for ``cv=``: 60 000 official training images, 10
+          000 test images.
+        - ``feature_names`` : list of str. "pixel0", "pixel1", ...
+        - ``target_names`` : ndarray of str.
+        - ``DESCR`` : str. What the set is and where it is from.
 
     Raises
     ------
@@ -615,6 +611,8 @@ def load_mnist(*, data_home=None, return_X_y=False, as_frame=False):
         If a file was altered or cut short.
     FileNotFoundError
         If a file is not in the folder.
+    ImportError
+        If ``as_frame=True`` and pandas is missing.
 
     Notes
     -----
@@ -710,18 +708,14 @@ def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
     data : Bunch, or (X, y)
         With the fields
 
-        X : ndarray of shape (60000, 3072), uint8
-            Pixels, 0 to 255, red, green and blue side by side; a row an image.
-        y : ndarray of shape (60000,), int64
-            Classes 0 to 9.
-        folds : list of one (train, test)
-            Row numbers, for ``cv=``: 50 000 official training images, 10 000 test images.
-        feature_names : list of str
-            "r0", "g0", "b0", "r1", ...
-        target_names : ndarray of str
-            "airplane", "automobile", ...
-        DESCR : str
-            What the set is and where it is from.
+        - ``X`` : ndarray of shape (60000, 3072), uint8. Pixels, 0 to 255, red, green and blue side by side; a
+          row an image.
+        - ``y`` : ndarray of shape (60000,), int64. Classes 0 to 9.
+        - ``folds`` : list of one (train, test). Row numbers, for ``cv=``: 50 000 official training images, 10
+          000 test images.
+        - ``feature_names`` : list of str. "r0", "g0", "b0", "r1", ...
+        - ``target_names`` : ndarray of str. "airplane", "automobile", ...
+        - ``DESCR`` : str. What the set is and where it is from.
 
     Raises
     ------
@@ -729,6 +723,8 @@ def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
         If a file was altered or cut short.
     FileNotFoundError
         If a file is not in the folder.
+    ImportError
+        If ``as_frame=True`` and pandas is missing; if copies in JPEG are to be read and Pillow is missing.
 
     Notes
     -----
@@ -921,31 +917,26 @@ def load_tox21(*, data_home=None, return_X_y=False, as_frame=False):
     data : Bunch, or (X, y)
         With the fields
 
-        X : ndarray of shape (n_compounds, n_features), float32
-            Bits of structures and descriptors; NaN where one could not be computed.
-        y : ndarray of shape (n_compounds, 12), float64
-            1: active, 0: not, NaN: not known.
-        folds : list of five (train, test)
-            Row numbers, for ``cv=``: the published folds of the training compounds. Those without a
-            published fold are trained on in each.
-        tuning : (train, validation)
-            Training and leaderboard compounds: the paper's validation.
-        test : ndarray of int
-            Row numbers of the challenge's test compounds; empty where the folder lacks them.
-        is_bit : ndarray of shape (n_features,), bool
-            Which columns of X are bits.
-        ids, inchikey : ndarray of shape (n_compounds,), str
-        smiles, smiles_std : ndarray of shape (n_compounds,), str, or None
-            Structures as published, and standardised; None from the original archive, which has none.
-        parsed : ndarray of shape (n_compounds,), bool
-            Whether RDKit could read the structure; if not, its bits are 0 and its descriptors NaN.
-        cv_fold : ndarray of shape (n_compounds,), float64
-            Number of the published fold: 0 to 4, leaderboard 5, NaN where none is known.
-        X_sparse : csr_array of shape (n_compounds, n_bits), or None
-            All bits, also the rare ones; from the original archive only.
-        feature_names, target_names : list of str
-        DESCR : str
-            What the set is and where it is from.
+        - ``X`` : ndarray of shape (n_compounds, n_features), float32. Bits of structures and descriptors; NaN
+          where one could not be computed.
+        - ``y`` : ndarray of shape (n_compounds, 12), float64. 1: active, 0: not, NaN: not known.
+        - ``folds`` : list of five (train, test). Row numbers, for ``cv=``: the published folds of the
+          training compounds. Those without a published fold are trained on in each.
+        - ``tuning`` : (train, validation). Training and leaderboard compounds: the paper's validation.
+        - ``test`` : ndarray of int. Row numbers of the challenge's test compounds; empty where the folder
+          lacks them.
+        - ``is_bit`` : ndarray of shape (n_features,), bool. Which columns of X are bits.
+        - ``ids``, ``inchikey`` : ndarray of shape (n_compounds,), str.
+        - ``smiles``, ``smiles_std`` : ndarray of shape (n_compounds,), str, or None. Structures as published,
+          and standardised; None from the original archive, which has none.
+        - ``parsed`` : ndarray of shape (n_compounds,), bool. Whether RDKit could read the structure; if not,
+          its bits are 0 and its descriptors NaN.
+        - ``cv_fold`` : ndarray of shape (n_compounds,), float64. Number of the published fold: 0 to 4,
+          leaderboard 5, NaN where none is known.
+        - ``X_sparse`` : csr_array of shape (n_compounds, n_bits), or None. All bits, also the rare ones; from
+          the original archive only.
+        - ``feature_names``, ``target_names`` : list of str.
+        - ``DESCR`` : str. What the set is and where it is from.
 
     Raises
     ------
@@ -953,6 +944,8 @@ def load_tox21(*, data_home=None, return_X_y=False, as_frame=False):
         If a file was altered or cut short.
     FileNotFoundError
         If a file is not in the folder.
+    ImportError
+        If ``as_frame=True`` and pandas is missing.
 
     Notes
     -----
