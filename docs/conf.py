@@ -58,6 +58,7 @@ html_theme_options = {
 autosummary_generate = False
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_preserve_defaults = True  # ALPHA_01, not its digits
+autodoc_typehints = "none"  # docstrings say it, with shapes
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False  # api_pages names the members: those that are ours
