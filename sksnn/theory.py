@@ -508,7 +508,7 @@ def fixed_point(omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_01):
     ------
     ValueError
         If omega or tau is not finite, tau is not positive, or the moments tend to no such point:
-        the variance vanishes (for omega 0: tau below 0.4956) or explodes (tau above 2.6575), or the
+        the variance vanishes (for omega 0: tau below 0.4956) or explodes (tau above 2.6576), or the
         moments do not settle.
 
     Notes
