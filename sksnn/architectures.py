@@ -418,6 +418,11 @@ class ResNet(_ReLUNet):
 
 
 #: Name -> module class with the signature of `sksnn.networks.SNN`.
+#:
+#: >>> list(ARCHITECTURES)
+#: ['snn', 'msra', 'batchnorm', 'layernorm', 'weightnorm', 'highway', 'resnet']
+#: >>> ARCHITECTURES["highway"](10, 2, (64, 64), dropout=0.1)(torch.zeros(3, 10)).shape
+#: torch.Size([3, 2])
 ARCHITECTURES = {
     "snn": SNN,
     "msra": MSRANet,

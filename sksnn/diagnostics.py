@@ -416,10 +416,7 @@ class Verdict(NamedTuple):
             f"variances from {variance.min():.2g} to {variance.max():.2g}."
         )
         if not np.all(is_in_domain(mean, variance)):
-            text += (
-                " They have left Theorem 1's domain, as layers do in training, and are still where Theorems 2 "
-                "and 3 lead the variance back."
-            )
+            text += " They have left Theorem 1's domain, as layers do in training, but neither explode nor vanish."
         return text
 
 
@@ -448,7 +445,7 @@ def check_self_normalization(estimator, X):
     The fixed point has variance 1, and Theorem 1 holds for variances from 0.8 to 1.5. Training moves a
     network off both: weights align with correlated columns, and the last layers separate classes.
     Layers of default networks that predict well have variances from 0.8 to 20, and a tau from 0.6 to
-    1.2. So it is no finding to have left Theorem 1's domain, only to be where nothing leads back:
+    1.2. So to have left Theorem 1's domain is no finding; a finding needs more:
 
     ==============  =====================================================================
     "not finite"    an activation is NaN or infinite
@@ -469,8 +466,8 @@ def check_self_normalization(estimator, X):
                     dropout in a network of SELUs
     ==============  =====================================================================
 
-    The bounds on variances and on tau follow from the theory, which counts units as independent; the
-    others are rules of thumb. tau says nothing where a normalization follows, so that only networks
+    The bounds on variances and on tau come from the theory, which counts units as independent: for a
+    trained network they are where to draw a line, no proof. The others are rules of thumb. tau says nothing where a normalization follows, so that only networks
     of SELUs are asked about it.
 
     Examples
