@@ -416,7 +416,9 @@ class Verdict(NamedTuple):
             f"variances from {variance.min():.2g} to {variance.max():.2g}."
         )
         if not np.all(is_in_domain(mean, variance)):
-            text += " They have left Theorem 1's domain, as layers do in training, but neither explode nor vanish."
+            text += (
+                " They have left Theorem 1's domain, as layers do in training, but neither explode nor vanish."
+            )
         return text
 
 
@@ -467,8 +469,8 @@ def check_self_normalization(estimator, X):
     ==============  =====================================================================
 
     The bounds on variances and on tau come from the theory, which counts units as independent: for a
-    trained network they are where to draw a line, no proof. The others are rules of thumb. tau says nothing where a normalization follows, so that only networks
-    of SELUs are asked about it.
+    trained network they are where to draw a line, no proof. The others are rules of thumb. tau says
+    nothing where a normalization follows, so that only networks of SELUs are asked about it.
 
     Examples
     --------
