@@ -417,7 +417,7 @@ class Verdict(NamedTuple):
         )
         if not np.all(is_in_domain(mean, variance)):
             text += (
-                " They have left Theorem 1's domain, as layers do in training, but neither explode nor vanish."
+                " They have left Theorem 1's domain, as trained layers do, but neither explode nor vanish."
             )
         return text
 
@@ -704,6 +704,15 @@ def _mark_fixed_point(axes):
     axes[1].set_yscale("log")
 
 
+def _count(axis):
+    """Put ticks at whole numbers, unless their places are chosen already."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = axis.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
+
+
 def _legend_above(axis):
     handles, labels = axis.get_legend_handles_labels()
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "fontsize": "small"}
@@ -789,7 +798,7 @@ class LayerMomentsDisplay:
             self.lines_ += axis.plot(range(len(layers)), values, **style)
             axis.set_ylabel(name)
         self.axes_[1].set_xlabel("layer (0: inputs)")
-        self.axes_[1].xaxis.get_major_locator().set_params(integer=True)
+        _count(self.axes_[1])
         _legend_above(self.axes_[0])
         return self
 
@@ -1084,7 +1093,7 @@ class TrainingCurveDisplay:
             self.best_ = self.ax_.axvline(self.best_epoch, **style)
         if log_scale and all((values > 0).all() for values in curves.values()):
             self.ax_.set_yscale("log")
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        _count(self.ax_)
         self.ax_.set(xlabel="epoch", ylabel="loss")
         self.ax_.legend(fontsize="small")
         return self

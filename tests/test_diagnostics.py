@@ -462,7 +462,9 @@ def test_layer_moments_display_draws_the_moments(recorded):
         assert_allclose(np.sort(np.unique(vertices[vertices[:, 0] == 2, 1])), ends)
     assert [axis.get_ylabel() for axis in display.axes_] == ["mean", "variance"]
     axes = plt.subplots(2)[1]
+    axes[1].set_xticks([0, 2])
     assert LayerMomentsDisplay(moments).plot(axes).axes_[1] is axes[1]
+    assert_array_equal(axes[1].get_xticks(), [0, 2])  # a user's own ticks stay
 
 
 def test_moment_history_display_draws_the_history(recorded):
