@@ -116,7 +116,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(STAGE),
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_",
-    "within_subsection_order": lambda folder: gallery_order,
+    "within_subsection_order": gallery_order,
     "reset_argv": picture_path,
     "abort_on_example_error": False,
     "only_warn_on_example_error": True,

@@ -27,7 +27,7 @@ from sksnn.diagnostics import LayerMomentsDisplay, check_self_normalization, lay
 
 plt.style.use("petroff10")  # colours that all can tell apart
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
-LAYERS, WIDTH, EPOCHS = 16, 64, 1 if FAST else 15
+LAYERS, WIDTH, EPOCHS = 16, 64, 1 if FAST else 12
 X, digit = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, digit, random_state=0, stratify=digit)
 if FAST:
