@@ -75,7 +75,8 @@ def entry(module_name, name):
         return f".. autofunction:: {module_name}.{name}\n"
     if name == "__version__":
         return f".. data:: {module_name}.{name}\n\n   The version, a string.\n"
-    return f".. autodata:: {module_name}.{name}\n"
+    hidden = "   :no-value:\n" if "<class" in repr(value) else ""  # classes print badly
+    return f".. autodata:: {module_name}.{name}\n{hidden}"
 
 
 def table(names):
