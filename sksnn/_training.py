@@ -1,6 +1,6 @@
 """The training loop: rows on the device, minibatches, the skorch net, its callbacks and its state.
 
-Of the modules here, only this one and the future `callbacks` know skorch.
+Of the modules here, only this one and ``callbacks`` know skorch.
 """
 
 import copy

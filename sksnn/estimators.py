@@ -77,7 +77,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Learning rate.
     lr_schedule : {"constant", "cosine"}, default="cosine"
         "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For others put
-        skorch's ``LRScheduler`` into `callbacks`, with "constant".
+        skorch's ``LRScheduler`` into ``callbacks``, with "constant".
     weight_decay : float, default=0.3
         Of weights; biases are never decayed. A penalty on the squared weights with "adam" and "sgd",
         decoupled with "adamw".
@@ -603,7 +603,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Learning rate.
     lr_schedule : {"constant", "cosine"}, default="cosine"
         "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For others put
-        skorch's ``LRScheduler`` into `callbacks`, with "constant".
+        skorch's ``LRScheduler`` into ``callbacks``, with "constant".
     weight_decay : float, default=0.0
         Of weights; biases are never decayed. A penalty on the squared weights with "adam" and "sgd",
         decoupled with "adamw".
