@@ -57,6 +57,8 @@ def own_members(cls):
                 for name, value in vars(base).items()
                 if not re.match("_|set_.*_request$", name) and (callable(value) or hasattr(value, "__get__"))
             }
+    for field in getattr(cls, "_fields", ()):  # a named tuple's: its docstring describes them
+        del members[field]
     return members
 
 
@@ -73,7 +75,8 @@ def entry(module_name, name):
         return f".. autofunction:: {module_name}.{name}\n"
     if name == "__version__":
         return f".. data:: {module_name}.{name}\n\n   The version, a string.\n"
-    return f".. autodata:: {module_name}.{name}\n"
+    hidden = "   :no-value:\n" if "<class" in repr(value) else ""  # classes print badly
+    return f".. autodata:: {module_name}.{name}\n{hidden}"
 
 
 def table(names):

@@ -58,6 +58,7 @@ html_theme_options = {
 autosummary_generate = False
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_preserve_defaults = True  # ALPHA_01, not its digits
+autodoc_typehints = "none"  # docstrings say it, with shapes
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False  # api_pages names the members: those that are ours
@@ -92,10 +93,30 @@ def picture_path(gallery_conf, script_vars):
     return [str(Path(tempfile.gettempdir()) / Path(script_vars["src_file"]).with_suffix(".png").name)]
 
 
+# In the order in which one would read them; what is not named here comes last.
+GALLERY_ORDER = (
+    "quickstart",
+    "multitask_missing_labels",
+    "choose_architecture",
+    "cnn",
+    "depth",
+    "self_normalization",
+    "moment_map",
+    "alpha_dropout",
+)
+
+
+def gallery_order(filename):
+    """Return the place of an example in the gallery."""
+    name = Path(filename).stem.removeprefix("plot_")
+    return GALLERY_ORDER.index(name) if name in GALLERY_ORDER else len(GALLERY_ORDER)
+
+
 sphinx_gallery_conf = {
     "examples_dirs": str(STAGE),
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_",
+    "within_subsection_order": gallery_order,
     "reset_argv": picture_path,
     "abort_on_example_error": False,
     "only_warn_on_example_error": True,

@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_sp
 from sksnn import SNNClassifier
 from sksnn.architectures import ARCHITECTURES
 
+plt.style.use("petroff10")  # colours that all can tell apart
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
 if FAST:
     warnings.simplefilter("ignore")
@@ -77,7 +78,7 @@ for axis in (left, right):
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
-for offset, n_layers, color in [(-0.2, 2, "tab:blue"), (0.2, 8, "tab:orange")]:
+for offset, n_layers, color in [(-0.2, 2, "C0"), (0.2, 8, "C1")]:
     chosen = [i for i, p in enumerate(results["params"]) if p["n_layers"] == n_layers]
     place = np.arange(len(names)) + offset
     left.barh(place, folds[chosen].mean(axis=1), 0.38, color=color, alpha=0.5, label=f"{n_layers} layers")
@@ -86,7 +87,7 @@ for offset, n_layers, color in [(-0.2, 2, "tab:blue"), (0.2, 8, "tab:orange")]:
 best = search.best_params_
 place = names.index(best["architecture"]) + (-0.2 if best["n_layers"] == 2 else 0.2)
 left.plot(folds[search.best_index_].mean(), place, "*", color="black", ms=15, label="chosen")
-left.plot(test_loss, place, "X", color="tab:red", ms=10, label=f"chosen, on {len(y_test)} test rows")
+left.plot(test_loss, place, "X", color="C2", ms=10, label=f"chosen, on {len(y_test)} test rows")
 left.set(title="Breast cancer: log-loss on the rows held out", xlabel="log-loss (lower is better)")
 left.legend()
 right.set(title="What a fit costs", xlabel="seconds")

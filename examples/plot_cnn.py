@@ -24,6 +24,7 @@ from torch import nn
 from sksnn import SNNClassifier
 from sksnn.networks import AlphaDropout, lecun_normal_
 
+plt.style.use("petroff10")  # colours that all can tell apart
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
 if FAST:
     warnings.simplefilter("ignore")

@@ -24,6 +24,7 @@ from torch import nn
 
 from sksnn import SNNClassifier
 
+plt.style.use("petroff10")  # colours that all can tell apart
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
 DEPTHS, WIDTH, EPOCHS = (8, 16, 32), 64, 1 if FAST else 20
 warnings.simplefilter("ignore", ConvergenceWarning)  # that a network has learned nothing is a result here

@@ -4,7 +4,7 @@ Why activations normalise themselves: the map of the moments
 
 Each layer of a self-normalizing network maps the mean and the variance of its inputs to those of its
 outputs. The paper calls this map g; its figure 2 shows g leading to mean 0, variance 1. Here it is drawn
-from ``sksnn.theory``, and checked against layers of random weights.
+by ``MomentMapDisplay`` from ``sksnn.theory``, and checked against layers of random weights.
 """
 
 import os
@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sksnn import theory
+from sksnn.diagnostics import MomentMapDisplay
 
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: fewer rows through the random layers
 
@@ -69,43 +70,21 @@ print(f"with torch's own initialisation, tau = 1/3, by theory: {vanishing[-1]:.1
 # %%
 # The picture
 # -----------
-# Left and middle: arrows from (mean, variance) towards where g takes them, coloured by how far that is.
-# In red, four starts and what becomes of them layer by layer. Dotted, where g takes the line of mean 0;
-# where omega is 0 the mean does not matter, and the whole plane goes there.
+# Left and middle: arrows from (mean, variance) towards where g takes them, coloured by how far that is. In
+# black, four inputs (squares) and what becomes of them layer by layer: one layer brings the mean near 0, some
+# more the variance near 1.
 
-figure, axes = plt.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
-means, variances = np.meshgrid(np.linspace(-0.5, 0.5, 17), np.linspace(0.1, 2.9, 21))
-curve = np.linspace(0.0, 3.0, 100)
+figure, axes = plt.subplots(1, 3, figsize=(17, 5.4), layout="constrained")
+starts_2d = [(mean, variance) for mean in (-0.4, 0.4) for variance in (0.1, 2.9)]
+gap = np.full((1, 2), np.nan)  # ends a line
 
 for axis, (omega, tau) in zip(axes, [(0.0, 1.0), (0.1, 1.1)], strict=False):
-    images = theory.moment_map(means, variances, omega, tau)
-    step = images[0] - means, images[1] - variances
-    length = np.hypot(*step)
-    arrows = axis.quiver(
-        means,
-        variances,
-        *step,
-        length,
-        angles="xy",
-        scale_units="xy",
-        scale=2.2,
-        cmap="viridis_r",
-        width=4e-3,
-    )
-    for mean in (-0.5, 0.5):
-        for variance in (0.1, 2.9):
-            path = theory.moment_trajectory(mean, variance, [(omega, tau)] * 30)
-            axis.plot(*path, "o-", color="tab:red", ms=3.5, lw=1.2, alpha=0.8)
-    domain = theory.THEOREM_1_DOMAIN
-    (left, right), (low, high) = domain["mean"], domain["variance"]
-    axis.fill_between([left, right], low, high, fc="none", ec="black", lw=1.5, label="domain of Theorem 1")
-    axis.plot(*theory.moment_map(0.0, curve, 0.0, tau), color="black", lw=1.5, ls=":")
-    fixed = theory.fixed_point(omega, tau)
-    axis.plot(*fixed, "*", color="black", ms=17, label=f"fixed point ({fixed[0]:.2f}, {fixed[1]:.2f})")
-    axis.set(title=f"The map g, $\\omega$ = {omega:g}, $\\tau$ = {tau:g}", xlabel=r"mean $\mu$")
-    axis.set(ylabel=r"variance $\nu$", xlim=(-0.55, 0.55), ylim=(0, 3.4))
-    axis.legend(loc="upper center", ncols=2, fontsize=9)
-figure.colorbar(arrows, ax=axes[1], label=r"length of the step $(\mu, \nu) \to g(\mu, \nu)$")
+    ways = [np.transpose(theory.moment_trajectory(*start, [(omega, tau)] * 30)) for start in starts_2d]
+    path = np.concatenate([part for way in ways for part in (way, gap)])
+    MomentMapDisplay(omega, tau, path=path).plot(axis)
+    axis.plot(*np.transpose(starts_2d), "s", color="black")
+    mean, variance = theory.fixed_point(omega, tau)
+    axis.set_title(f"$\\omega$ = {omega:g}, $\\tau$ = {tau:g}: to ({abs(mean):.2f}, {variance:.2f})", pad=28)
 
 right = axes[2]
 colors = plt.get_cmap("plasma")(np.linspace(0.05, 0.85, len(starts)))
@@ -119,7 +98,8 @@ low, high = theory.THEOREM_2_DOMAIN["variance"]
 right.axhspan(low, high, color="tab:green", alpha=0.12, label="Theorem 2: falls")
 low, high = theory.THEOREM_3_DOMAINS[0]["variance"]
 right.axhspan(low, high, color="tab:purple", alpha=0.12, label="Theorem 3: rises")
-right.set(title="Layer by layer, from seven variances", xlabel="layer", ylabel=r"variance $\nu$")
+right.set_title("Layer by layer, from seven variances", pad=28)
+right.set(xlabel="layer", ylabel="variance")
 right.set(xlim=(-0.5, LAYERS + 0.5), ylim=(3e-3, 30))
 right.legend(loc="lower right", framealpha=0.95)
 

@@ -31,6 +31,7 @@ from sksnn.datasets import load_tox21
 from sksnn.metrics import masked_roc_auc_score
 
 DATA = os.environ.get("SKSNN_DATA")
+plt.style.use("petroff10")  # colours that all can tell apart
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
 if FAST:
     warnings.simplefilter("ignore")
@@ -147,7 +148,7 @@ place = np.arange(len(tasks))
 bottom = np.zeros(len(tasks))
 counts = {"yes": np.nansum(Y_train, axis=0), "no": np.sum(Y_train == 0, axis=0)}
 counts["missing"] = np.isnan(Y_train).sum(axis=0)
-for (label, count), color in zip(counts.items(), ["tab:red", "tab:blue", "gainsboro"], strict=True):
+for (label, count), color in zip(counts.items(), ["C2", "C0", "gainsboro"], strict=True):
     above.bar(place, count, 0.8, bottom, label=label, color=color)
     bottom += count
 above.set(ylabel="training rows", title=f"{np.isnan(Y_train).mean():.0%} of the labels are missing")

@@ -97,7 +97,8 @@ print(", ".join(f"{auc:.3f} ({task})" for task, auc in zip(TASKS, aucs, strict=T
 # The picture
 # -----------
 
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
+plt.style.use("petroff10")  # colours that all can tell apart
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
 
 epochs = np.arange(1, snn.n_iter_ + 1)
 left.semilogy(epochs, snn.loss_curve_, label="training: dropout, smoothed labels")

@@ -3,8 +3,8 @@ Self-normalization, layer by layer
 ==================================
 
 What 16 layers make of mean and variance: the SNN and the six kinds of network that the paper compares it
-with, before and after training on scikit-learn's handwritten digits. Activations are collected with
-torch's forward hooks.
+with, before and after training on scikit-learn's handwritten digits, measured and drawn by
+``sksnn.diagnostics``.
 """
 
 import copy
@@ -15,7 +15,6 @@ import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -23,10 +22,12 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sksnn import SNNClassifier
-from sksnn.architectures import ARCHITECTURES, WeightNormLinear
+from sksnn.architectures import ARCHITECTURES
+from sksnn.diagnostics import LayerMomentsDisplay, check_self_normalization, layer_moments
 
+plt.style.use("petroff10")  # colours that all can tell apart
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
-LAYERS, WIDTH, EPOCHS = 16, 64, 1 if FAST else 15
+LAYERS, WIDTH, EPOCHS = 16, 64, 1 if FAST else 12
 X, digit = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, digit, random_state=0, stratify=digit)
 if FAST:
@@ -34,31 +35,22 @@ if FAST:
     warnings.simplefilter("ignore")
 
 # %%
-# Collecting activations
-# ----------------------
-# What enters a linear layer is what the layer below put out, in all seven networks: behind the SELU or
-# ReLU, and what is added or mixed to that. The network is in training mode, so that batch norm takes
-# the moments of the rows themselves, as it does while it learns; nothing is dropped.
-
-
-def collect(network, x):
-    """Return what enters each linear layer: the inputs, then the activations of each hidden layer."""
-    network = copy.deepcopy(network).train()
-    collected = []
-    for name, module in network.named_modules():
-        beside = name.endswith("gate")  # a highway's gate sees what its layer sees
-        if isinstance(module, nn.Linear | WeightNormLinear) and not beside:
-            module.register_forward_pre_hook(lambda module, inputs: collected.append(inputs[0]))
-    with torch.no_grad():
-        network(x)
-    return collected
+# Measuring
+# ---------
+# ``layer_moments`` sees what each linear layer reads, in all seven networks: behind the SELU or ReLU, and
+# what is added or mixed to that. It measures as predictions are made, where batch norm uses averages that it
+# has kept in training. Before training it has none; so it takes the moments of the rows themselves first.
 
 
 def moments(network, X):
-    """Return mean and variance of each unit over the rows: two arrays (n_layers, n_units)."""
-    inputs = network.encoder(torch.from_numpy(X)).float()
-    units = torch.stack(collect(network.network, inputs)[1:])
-    return units.mean(dim=1).numpy(), units.var(dim=1).numpy()
+    """Return the moments of all layers, with batch norm's averages replaced by those of the rows."""
+    network = copy.deepcopy(network).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network(torch.from_numpy(X))
+    return layer_moments(network, X)
 
 
 class BeforeTraining(Callback):
@@ -77,12 +69,11 @@ class BeforeTraining(Callback):
 # One setting for all seven, tuned for none: width 64, no dropout, otherwise the estimator's defaults.
 
 results = {}
-print("accuracy on the test rows; mean and variance of the units of layer 16, averaged over the units\n")
+print("accuracy on the test rows; mean and variance of layer 16, over rows and units\n")
 print(f"{'':26s}before training     after training")
 print("             accuracy     mean  variance     mean  variance")
 for architecture in ARCHITECTURES:
-    start = time.perf_counter()
-    before = BeforeTraining()
+    start, before = time.perf_counter(), BeforeTraining()
     clf = SNNClassifier(
         architecture=architecture,
         n_layers=LAYERS,
@@ -96,39 +87,37 @@ for architecture in ARCHITECTURES:
     accuracy = clf.score(X_test, y_test)
     after = moments(clf.net_.module_, X_test)
     results[architecture] = accuracy, before.kept[0], after
-    last = [values[-1].mean() for values in (*before.kept[0], *after)]
+    last = [values[-1] for stage in results[architecture][1:] for values in (stage.mean, stage.variance)]
     print("{:12s} {:8.3f} {:8.2f} {:9.2g} {:8.2f} {:9.2g}".format(architecture, accuracy, *last), end="")
     print(f"    {time.perf_counter() - start:.1f} s")
+    if architecture == "snn":
+        verdict = check_self_normalization(clf, X_train)
+print(f"\nthe SNN. {verdict}")
 
 # %%
 # The picture
 # -----------
-# Line: the mean over the units of a layer. Shade: from the 10th to the 90th percentile of the units; where
-# it leaves the picture below, a tenth of the units or more hardly vary from row to row. Of the seven, the
-# SNN alone stays around mean 0, before and after, and the shade of its variance stays between 0.3 and 3. The
-# zigzag of the residual network is the inside of its blocks against what adds up behind them.
+# Dots: a layer as a whole, over rows and units. Shade: nine tenths of its units, one by one; where it leaves
+# the picture below, some units hardly vary from row to row. Of the seven, the SNN alone stays around mean 0
+# and variance 1, before and after, and none of its units fades. The zigzag of the residual network is the
+# inside of its blocks against what adds up behind them. Some pixels never change: hence the shade at layer 0.
 
 figure, axes = plt.subplots(
-    2, len(results), figsize=(19, 6.2), layout="constrained", sharex=True, sharey="row"
+    2, len(results), figsize=(17, 6.4), layout="constrained", sharex=True, sharey="row"
 )
-layers = np.arange(1, LAYERS + 1)
 for column, (architecture, (accuracy, *stages)) in zip(axes.T, results.items(), strict=True):
-    for label, color, stage in zip(
-        ("before training", "after"), ("tab:blue", "tab:orange"), stages, strict=True
-    ):
-        for axis, values, target in zip(column, stage, (0, 1), strict=True):
-            low, high = np.percentile(values, [10, 90], axis=1)
-            axis.fill_between(layers, low, high, color=color, alpha=0.25, lw=0)
-            axis.plot(layers, values.mean(axis=1), color=color, lw=2, label=label)
-            axis.axhline(target, color="black", lw=0.8, ls=":")
-            axis.grid(alpha=0.25)
-    column[0].set_title(f"{architecture}\naccuracy {accuracy:.3f}")
-    column[1].set(xlabel="layer", yscale="log")
-axes[0, 0].set_ylabel("mean of a unit's activations")
-axes[1, 0].set_ylabel("variance of a unit's activations")
-axes[0, 0].legend(loc="upper left")
-axes[1, 0].set_ylim(1e-3, 20)
-axes[1, 0].set_xticks([1, 4, 8, 12, 16])
+    for label, color, stage in zip(("before training", "after"), ("C0", "C1"), stages, strict=True):
+        display = LayerMomentsDisplay(stage).plot(column, color=color, label=label, markersize=3)
+        display.axes_[0].get_legend().remove()
+    column[0].set(title=f"{architecture}\naccuracy {accuracy:.3f}", ylim=(-0.5, 2.6))
+    column[1].set(xlabel="layer (0: inputs)", ylim=(1e-3, 20), xticks=range(0, LAYERS + 1, 4))
+for axis in axes[:, 1:].flat:
+    axis.set_ylabel("")
+handles, labels = axes[1, 0].get_legend_handles_labels()
+kept = {name: handle for handle, name in zip(handles, labels, strict=True) if "90%" not in name}
+kept["fixed point (0, 1)"] = kept.pop("fixed point: 1")
+kept["90% of the units"] = axes[1, 0].collections[-1]
+figure.legend(kept.values(), kept, loc="outside lower center", ncols=5)
 
 path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
 figure.savefig(path, dpi=120)

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -17,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _device, _training
 from ._validation import Table, check_inputs, check_same_length, check_weights
 from .architectures import ARCHITECTURES, build_network
-from .encodings import Standardizer
+from .encodings import ENCODINGS, ColumnEncoder, Standardizer, encoder_from
 from .networks import EncodedNetwork, layer_sizes
 
 # "auto" stops early from here on, as in HistGradientBoosting: below, holding rows back costs more
@@ -86,6 +87,7 @@ class BaseSNN(BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
         "standardize": ["boolean"],
+        "encoding": [StrOptions({*ENCODINGS}), None],
         "optimizer": [StrOptions(set(_training.OPTIMIZERS)), type],
         "optimizer_params": [dict, None],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -274,13 +276,20 @@ class BaseSNN(BaseEstimator):
 
     def _start(self, table, generators):
         """Learn the statistics of the training rows and build the network."""
-        if self.standardize:
-            encoder = Standardizer.fit(table.X, table.weight)
-        else:
-            encoder = Standardizer.identity(table.X.shape[1])
+        encoder = self._learn_encoder(table)
         self._generators, self._precision, self._resumes = generators, self.precision, False
-        self._blueprint, self._begun_with = self._make_blueprint(), self._settings()
+        self._blueprint, self._begun_with = self._make_blueprint(encoder), self._settings()
         return self._make_model(encoder)
+
+    def _learn_encoder(self, table):
+        """Learn how columns enter the network; sparse ones have no codes, which are dense."""
+        if self.standardize:
+            standardizer = Standardizer.fit(table.X, table.weight)
+        else:
+            standardizer = Standardizer.identity(table.X.shape[1])
+        if self.encoding is None or sparse.issparse(table.X):
+            return standardizer
+        return ColumnEncoder.fit(table.X, table.weight, self.encoding, standardizer)
 
     def _resume(self):
         """Return the present model, if the parameters still describe it."""
@@ -293,7 +302,7 @@ class BaseSNN(BaseEstimator):
                     "fit with warm_start=False."
                 )
         before = {**self._blueprint, **self._begun_with}
-        now = {**self._make_blueprint(), **self._settings()}
+        now = {**self._make_blueprint(self.net_.module_.encoder), **self._settings()}
         changed = [name for name in now if now[name] != before[name]]
         if changed:
             raise ValueError(
@@ -302,11 +311,11 @@ class BaseSNN(BaseEstimator):
             )
         return self.net_.module_
 
-    def _make_blueprint(self):
+    def _make_blueprint(self, encoder):
         """Collect what determines the network."""
         return {
             "architecture": self.architecture,
-            "n_inputs": self.n_features_in_,
+            "n_inputs": encoder.n_inputs,
             "n_outputs": self.n_outputs_,
             "hidden_layer_sizes": self._hidden_layer_sizes(),
             "dropout": self.dropout,
@@ -315,7 +324,7 @@ class BaseSNN(BaseEstimator):
 
     def _settings(self):
         """Collect what else must not change while training goes on."""
-        names = ("standardize", "precision", *self._frozen_settings)
+        names = ("standardize", "encoding", "precision", *self._frozen_settings)
         return {name: getattr(self, name) for name in names}
 
     def _hidden_layer_sizes(self):
@@ -516,7 +525,7 @@ class BaseSNN(BaseEstimator):
             device = _device.device_or_cpu(self.device)
             self._generators = _device.Generators.from_state(state["_generators"], device)
             states = self._generators.builtin_states  # building a callable architecture draws from them
-            model = self._make_model(Standardizer(**state["net_"]["encoder"]))
+            model = self._make_model(encoder_from(state["net_"]["encoder"]))
             self._generators.builtin_states = states
             self.net_ = self._make_net(model).unpack(state["net_"])
 

@@ -1,6 +1,6 @@
 """The training loop: rows on the device, minibatches, the skorch net, its callbacks and its state.
 
-Of the modules here, only this one and the future `callbacks` know skorch.
+Of the modules here, only this one and ``callbacks`` know skorch.
 """
 
 import copy
@@ -53,10 +53,10 @@ class SparseInputs:
 
     def __init__(self, X, encoder, device, dtype):
         self.X, self.encoder, self.device, self.dtype = X, encoder, device, dtype
-        self.shape = X.shape
+        self.shape = (X.shape[0], encoder.n_inputs)
 
     def __len__(self):
-        return self.X.shape[0]
+        return self.shape[0]
 
     def __getitem__(self, index):
         rows = self.X[index.cpu().numpy() if torch.is_tensor(index) else index]
@@ -83,7 +83,7 @@ def encode(X, encoder, device, dtype):
 
 def encode_chunks(X, encoder, device, dtype):
     """Encode rows that are to be dense as a whole; all but the result stays small, and in cache."""
-    slices = chunk_slices(*X.shape)
+    slices = chunk_slices(X.shape[0], encoder.n_inputs)
     if len(slices) == 1:
         return encoder(as_tensor(X[:])).to(device, dtype)
     inputs = None

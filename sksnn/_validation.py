@@ -27,14 +27,15 @@ class Table(NamedTuple):
 
 
 class Subset:
-    """Rows of a dense X by their indices, gathered a slice at a time."""
+    """Rows of a dense X by their indices, gathered a slice or a column at a time."""
 
     def __init__(self, X, index):
         self.X, self.index = X, index
         self.shape = (len(index), X.shape[1])
 
     def __getitem__(self, key):
-        return self.X[self.index[key]]
+        rows, *column = key if isinstance(key, tuple) else (key,)
+        return self.X[(self.index[rows], *column)]
 
 
 def check_inputs(estimator, X, reset):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .networks import SNN, draw_keep, lecun_linear
+from .networks import SNN, check_masks, draw_keep, lecun_linear
 
 __all__ = [
     "ARCHITECTURES",
@@ -198,13 +198,8 @@ class _ReLUNet(nn.Module):
         -------
         logits : Tensor of shape (n, n_outputs)
         """
-        n_masks = len(self.hidden_layer_sizes) + 1
-        masks = masks or [None] * n_masks
-        if len(masks) != n_masks:
-            raise ValueError(
-                f"masks must hold {n_masks}, one for the inputs and one a hidden layer; got {len(masks)}. "
-                "Leave them out to have them drawn."
-            )
+        n_layers = len(self.hidden_layer_sizes)
+        masks = check_masks(masks, n_layers) or [None] * (n_layers + 1)
         x, masks = self.input_dropout(x, masks[0]), iter(masks[1:])
         for block in self.blocks:
             x = block(x, self.dropout, masks)
@@ -423,6 +418,11 @@ class ResNet(_ReLUNet):
 
 
 #: Name -> module class with the signature of `sksnn.networks.SNN`.
+#:
+#: >>> list(ARCHITECTURES)
+#: ['snn', 'msra', 'batchnorm', 'layernorm', 'weightnorm', 'highway', 'resnet']
+#: >>> ARCHITECTURES["highway"](10, 2, (64, 64), dropout=0.1)(torch.zeros(3, 10)).shape
+#: torch.Size([3, 2])
 ARCHITECTURES = {
     "snn": SNN,
     "msra": MSRANet,

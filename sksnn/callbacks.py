@@ -1,4 +1,4 @@
-"""skorch callbacks of ours, for the `callbacks` of the estimators."""
+"""skorch callbacks of ours, for the ``callbacks`` of the estimators."""
 
 import torch
 from skorch.callbacks import Callback, PrintLog

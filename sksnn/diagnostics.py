@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from ._validation import check_inputs
 from .encodings import chunk_slices
-from .networks import AlphaDropout
+from .networks import SNN, AlphaDropout
 from .theory import (
     ALPHA_01,
     LAMBDA_01,
@@ -342,9 +342,15 @@ LARGEST_MEAN_SHARE = 0.25
 # From Theorems 2 and 3, for tau up to 1.25 and from 0.8 on: no fixed point has a variance outside.
 LEAST_VARIANCE, LARGEST_VARIANCE = THEOREM_3_DOMAINS[0]["variance"][1], THEOREM_2_DOMAIN["variance"][0]
 LEAST_TAU, LARGEST_TAU = THEOREM_2_DOMAIN["tau"]
-# Trained layers align with correlated columns and have variances up to 20 with a tau near 1. Beyond,
-# whatever the weights, something is wrong.
-RUNAWAY_VARIANCE = 100.0
+# Theorem 2 speaks of net inputs whose variance, nu tau, is at most 16 * 1.25 = 20. Weights of the least
+# tau, 0.8, make that of a nu of 25; of a larger one no theorem says that it falls. Trained layers align
+# with correlated columns: those of default networks have variances up to 20, with a tau near 1.
+LARGEST_COVERED_VARIANCE = THEOREM_2_DOMAIN["variance"][1] * LARGEST_TAU / LEAST_TAU
+# With an omega of 0, moments tend to a fixed point where the map's slope is above 1 for small variances
+# and below 1 for large ones: for tau from 0.4956 to 2.6576.
+LEAST_SETTLING_TAU, LARGEST_SETTLING_TAU = (
+    float(variance / moment_map(0.0, variance)[1]) for variance in (1e-30, 1e30)
+)
 # Twice the largest rate that the paper found useful.
 LARGEST_RATE = 0.2
 
@@ -354,7 +360,7 @@ class Finding(NamedTuple):
 
     Parameters
     ----------
-    kind : {"not finite", "inputs", "exploding", "vanishing", "collapsed", "dropout"}
+    kind : {"not finite", "inputs", "exploding", "vanishing", "collapsed", "weights", "dropout"}
         What is wrong.
     layer : int or None
         First layer that shows it, 0 for the inputs; None if it is no single one.
@@ -410,7 +416,9 @@ class Verdict(NamedTuple):
             f"variances from {variance.min():.2g} to {variance.max():.2g}."
         )
         if not np.all(is_in_domain(mean, variance)):
-            text += " They are not near (0, 1), but activations neither explode nor vanish."
+            text += (
+                " They have left Theorem 1's domain, as trained layers do, but neither explode nor vanish."
+            )
         return text
 
 
@@ -436,24 +444,33 @@ def check_self_normalization(estimator, X):
 
     Notes
     -----
-    Training moves a network off mean 0 and variance 1: weights align with correlated columns, and the
-    last layers separate classes. Variances up to 20, with a tau near 1, are common in networks that
-    predict well. So a finding needs more than that:
+    The fixed point has variance 1, and Theorem 1 holds for variances from 0.8 to 1.5. Training moves a
+    network off both: weights align with correlated columns, and the last layers separate classes.
+    Layers of default networks that predict well have variances from 0.8 to 20, and a tau from 0.6 to
+    1.2. So to have left Theorem 1's domain is no finding; a finding needs more:
 
     ==============  =====================================================================
     "not finite"    an activation is NaN or infinite
     "inputs"        second moment of the inputs below 0.16 or above 3, or more than a quarter
                     of it from their means
     "exploding"     variance above 3 where tau is above 1.25 on average: beyond all fixed
-                    points of Theorem 2; or above 100
+                    points of Theorem 2; or above 25, whatever the weights: with the least tau
+                    of Theorem 2, 0.8, net inputs then have a variance above 20 = 16 * 1.25,
+                    the largest of which it says that the variance falls
     "vanishing"     second moment below 0.16, below all fixed points of Theorem 3
     "collapsed"     less than 1/20 of the second moment is variance over rows: all rows
                     look alike
+    "weights"       SELUs whose weights have a tau below 0.4956 or above 2.6576 on average: for
+                    an omega of 0, moments tend to a fixed point only in between, see
+                    `sksnn.theory.fixed_point`; outside, such layers have the variance vanish
+                    or explode, if the columns' correlations do not stand against it
     "dropout"       rates above 0.2, of which the paper found 0.05 and 0.1 useful; or ordinary
                     dropout in a network of SELUs
     ==============  =====================================================================
 
-    The bounds on variances are the theorems'; the others are rules of thumb.
+    The bounds on variances and on tau come from the theory, which counts units as independent: for a
+    trained network they are where to draw a line, no proof. The others are rules of thumb. tau says
+    nothing where a normalization follows, so that only networks of SELUs are asked about it.
 
     Examples
     --------
@@ -469,8 +486,9 @@ def check_self_normalization(estimator, X):
     'Set standardize=True.'
     """
     moments = layer_moments(estimator, X)
-    found = [*_find_in_inputs(estimator, moments), *_find_in_layers(estimator, moments)]
-    return Verdict((*found, *_find_in_dropout(_network_of(estimator))), moments)
+    in_layers = list(_find_in_layers(estimator, moments)) or list(_find_in_weights(estimator, moments))
+    found = [*_find_in_inputs(estimator, moments), *in_layers, *_find_in_dropout(_network_of(estimator))]
+    return Verdict(tuple(found), moments)
 
 
 def _network_of(estimator):
@@ -516,7 +534,7 @@ def _find_in_layers(estimator, moments):
         second, share = _of_rows(layer)
         seen = f"hidden layer {i} of {depth} has mean {layer.pooled_mean:.2g}, variance {variance:.2g}"
         weights = f"weights with a tau of {tau:.2g}" + ("" if LEAST_TAU <= tau <= LARGEST_TAU else ", not 1")
-        if variance > RUNAWAY_VARIANCE or (variance > LARGEST_VARIANCE and tau > LARGEST_TAU):
+        if variance > LARGEST_COVERED_VARIANCE or (variance > LARGEST_VARIANCE and tau > LARGEST_TAU):
             problem = f"Activations explode: {seen}, and {weights}."
             yield Finding("exploding", i, problem, _remedy(estimator, tau))
             return
@@ -530,6 +548,23 @@ def _find_in_layers(estimator, moments):
             )
             yield Finding("collapsed", i, problem, _remedy(estimator, tau))
             return
+
+
+def _find_in_weights(estimator, moments):
+    """Yield the layer of SELUs whose weights are farthest from leading moments to a fixed point."""
+    if not any(isinstance(part, SNN | nn.SELU) for part in _network_of(estimator).modules()):
+        return
+    taus = [float(layer.tau.mean()) for layer in moments.layers]
+    worst = int(np.argmax(np.abs(np.log(np.maximum(taus, 1e-300)))))
+    if LEAST_SETTLING_TAU <= taus[worst] <= LARGEST_SETTLING_TAU:
+        return
+    problem = (
+        f"Weights are no longer normalised: those of hidden layer {worst + 1} of {len(taus)} have a tau of "
+        f"{taus[worst]:.2g}, and moments tend to a fixed point only for a tau between "
+        f"{LEAST_SETTLING_TAU:.2f} and {LARGEST_SETTLING_TAU:.2f}; variances of the layers run from "
+        f"{moments.variance[1:].min():.2g} to {moments.variance[1:].max():.2g}."
+    )
+    yield Finding("weights", worst + 1, problem, _remedy(estimator, taus[worst]))
 
 
 def _remedy(estimator, tau):
@@ -669,6 +704,15 @@ def _mark_fixed_point(axes):
     axes[1].set_yscale("log")
 
 
+def _count(axis):
+    """Put ticks at whole numbers, unless their places are chosen already."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = axis.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
+
+
 def _legend_above(axis):
     handles, labels = axis.get_legend_handles_labels()
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False, "fontsize": "small"}
@@ -754,7 +798,7 @@ class LayerMomentsDisplay:
             self.lines_ += axis.plot(range(len(layers)), values, **style)
             axis.set_ylabel(name)
         self.axes_[1].set_xlabel("layer (0: inputs)")
-        self.axes_[1].xaxis.get_major_locator().set_params(integer=True)
+        _count(self.axes_[1])
         _legend_above(self.axes_[0])
         return self
 
@@ -1049,7 +1093,7 @@ class TrainingCurveDisplay:
             self.best_ = self.ax_.axvline(self.best_epoch, **style)
         if log_scale and all((values > 0).all() for values in curves.values()):
             self.ax_.set_yscale("log")
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        _count(self.ax_)
         self.ax_.set(xlabel="epoch", ylabel="loss")
         self.ax_.legend(fontsize="small")
         return self

@@ -1,12 +1,29 @@
 """How columns enter the network: statistics learned in fit, buffers of the network after it."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 from torch import nn
 
-__all__ = ["Standardizer", "as_float64", "chunk_slices", "column_moments"]
+__all__ = [
+    "ENCODINGS",
+    "ColumnEncoder",
+    "Standardizer",
+    "as_float64",
+    "chunk_slices",
+    "column_moments",
+    "encoder_from",
+]
+
+# What a column may be given as beside its standardised value.
+ENCODINGS = ("indicator", "piecewise")
+
+# A column of at most so many distinct values gets an indicator of each, a longer one N_BINS bins.
+FEW_VALUES = 10
+N_BINS = 9
 
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.
 CHUNK_ELEMENTS = 2**20
@@ -157,6 +174,11 @@ class Standardizer(nn.Module):
         """Build one that only changes the dtype, for ``standardize=False``."""
         return cls(np.zeros(n_features), np.ones(n_features))
 
+    @property
+    def n_inputs(self):
+        """Columns of what comes out: inputs of the network behind."""
+        return len(self.mean)
+
     def forward(self, X):
         """Return (X - mean) / scale in float64, on the device of X."""
         mean, scale = self.mean.to(X.device), self.scale.to(X.device)
@@ -166,3 +188,179 @@ class Standardizer(nn.Module):
         # The statistics stay float64 on the host whatever is done to the network around them:
         # `.float()` would round them, and some devices have no float64.
         return self
+
+
+class ColumnEncoder(Standardizer):
+    """Standardise columns and set a code of each beside them.
+
+    A network of few units bends a function of one column at few places; codes give it the places
+    at which to bend. A code is an indicator of an interval, 1 where ``low < x <= high``, or a ramp that
+    rises from 0 at `low` to 1 at `high`. The codes of a column have together the variance of one
+    standardised column, so a column of many codes does not outweigh the others.
+
+    Parameters
+    ----------
+    mean, scale : array-like of shape (n_features + n_codes,)
+        What is subtracted from columns and codes, and what the difference is divided by.
+    column : array-like of int of shape (n_codes,)
+        The column of each code.
+    low, high : array-like of shape (n_codes,)
+        Where the interval or the ramp of each code begins and ends.
+    n_indicators : int
+        How many codes, the first ones, are indicators; the rest are ramps.
+
+    See Also
+    --------
+    sksnn.SNNClassifier : Has it as its parameter ``encoding``.
+
+    Notes
+    -----
+    Shape: (n, n_features) of any real dtype to (n, n_features + n_codes) float64.
+
+    References
+    ----------
+    Gorishniy, Rubachev and Babenko, On embeddings for numerical features in tabular deep learning,
+    2022, arXiv:2203.05556, section 3.2, for the ramps ("piecewise linear encoding").
+
+    Examples
+    --------
+    >>> encoder = ColumnEncoder.fit(np.array([[1.0], [1], [2], [3]]), encoding="indicator")
+    >>> encoder.column.tolist(), encoder.low.tolist(), encoder.high.tolist()
+    ([0, 0, 0], [-inf, 1.5, 2.5], [1.5, 2.5, inf])
+    >>> encoder(torch.tensor([[1.0], [3.0]])).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(self, mean, scale, column, low, high, n_indicators):
+        super().__init__(mean, scale)
+        self.register_buffer("column", torch.from_numpy(np.array(column, np.int64)))
+        self.register_buffer("low", torch.from_numpy(np.array(low, np.float64)))
+        self.register_buffer("high", torch.from_numpy(np.array(high, np.float64)))
+        self.register_buffer("n_indicators", torch.tensor(int(n_indicators)))
+
+    @classmethod
+    def fit(cls, X, weight=None, encoding="indicator", standardizer=None):
+        """Learn statistics and codes of X.
+
+        Parameters
+        ----------
+        X : ndarray or Tensor of shape (n_rows, n_features)
+        weight : ndarray of shape (n_rows,), default=None
+            Row weights, which count in the quantiles too; rows of weight 0 are as if absent.
+        encoding : {"indicator", "piecewise"}, default="indicator"
+            Columns of three to ten distinct values get an indicator of each value. Longer ones get,
+            at the eight inner quantiles that cut them into nine parts, "indicator": one of being above
+            each (a thermometer); "piecewise": a ramp through each part. Columns of one or two values
+            have no code, since it would say nothing new.
+        standardizer : Standardizer, default=None
+            What is done to the columns themselves; None learns it.
+
+        Returns
+        -------
+        encoder : ColumnEncoder
+        """
+        plain = Standardizer.fit(X, weight) if standardizer is None else standardizer
+        blocks = [_column_codes(j, *_distinct(X[:, j], weight), encoding) for j in range(X.shape[1])]
+        blocks = sorted((b for b in blocks if len(b.low)), key=lambda block: block.is_ramp)
+        n_inputs = X.shape[1] + sum(len(block.low) for block in blocks)
+        # Blocks count as one column each; the gain brings the mean variance of all inputs back to 1,
+        # which LeCun's initialisation asks for.
+        gain = np.sqrt(n_inputs / (X.shape[1] + len(blocks)))
+        return cls(
+            mean=np.concatenate([plain.mean, *(block.mean for block in blocks)]),
+            scale=np.concatenate([plain.scale, *(block.scale for block in blocks)]) / gain,
+            column=np.repeat([block.column for block in blocks], [len(block.low) for block in blocks]),
+            low=np.concatenate([[], *(block.low for block in blocks)]),
+            high=np.concatenate([[], *(block.high for block in blocks)]),
+            n_indicators=sum(len(block.low) for block in blocks if not block.is_ramp),
+        )
+
+    def forward(self, X):
+        """Return columns and codes, centred and scaled, in float64, on the device of X."""
+        X = X.to(torch.float64)
+        column, low, high = (values.to(X.device) for values in (self.column, self.low, self.high))
+        n = int(self.n_indicators)
+        x = X[:, column]
+        indicators = (x[:, :n] > low[:n]) & (x[:, :n] <= high[:n])
+        ramps = ((x[:, n:] - low[n:]) / (high[n:] - low[n:])).clamp_(0, 1)
+        return super().forward(torch.cat([X, indicators.to(torch.float64), ramps], dim=1))
+
+
+def encoder_from(state):
+    """Build the encoder that a state was taken from.
+
+    Parameters
+    ----------
+    state : dict of str to array-like
+        What `state_dict` returned.
+
+    Returns
+    -------
+    encoder : Standardizer or ColumnEncoder
+
+    Examples
+    --------
+    >>> encoder_from({"mean": [2.0], "scale": [0.5]})
+    Standardizer()
+    """
+    return (ColumnEncoder if "column" in state else Standardizer)(**state)
+
+
+class _Block(NamedTuple):
+    """The codes of one column: where they begin and end, and how they are centred and scaled."""
+
+    column: int
+    is_ramp: bool
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+
+def _distinct(values, weight):
+    """Return the distinct values of a column, ascending, and the weight of each."""
+    values = values.cpu().numpy() if torch.is_tensor(values) else values
+    if weight is None:
+        values, mass = np.unique(values, return_counts=True)
+    else:
+        values, index = np.unique(values[weight > 0], return_inverse=True)
+        mass = np.bincount(index, weight[weight > 0])
+    return values.astype(np.float64), mass
+
+
+def _column_codes(column, values, mass, encoding):
+    """Choose the codes of a column from its distinct values and their weights."""
+    # Between two values, so that a value met again with another rounding has the same code.
+    between = values[:-1] / 2 + values[1:] / 2
+    between = np.where((between >= values[:-1]) & (between < values[1:]), between, values[:-1])
+    cumulated = np.cumsum(mass)
+    cuts = np.unique(np.searchsorted(cumulated, np.arange(1, N_BINS) / N_BINS * cumulated[-1]))
+    cuts = cuts[cuts < len(between)]
+    is_ramp = encoding == "piecewise" and len(values) > FEW_VALUES
+    if len(values) < 3:
+        low = high = np.empty(0)
+    elif len(values) <= FEW_VALUES:
+        low, high = np.append(-np.inf, between), np.append(between, np.inf)
+    elif is_ramp:
+        edges = np.unique(values[[0, *cuts, -1]])
+        low, high = edges[:-1], edges[1:]
+    else:
+        low = between[cuts]
+        high = np.full(len(low), np.inf)
+    code = _ramp if is_ramp else _indicator
+    moments = [_weighted_moments(code(values, *ends), mass) for ends in zip(low, high, strict=True)]
+    mean, variance = np.array(moments).reshape(-1, 2).T
+    return _Block(column, is_ramp, low, high, mean, np.full(len(low), np.sqrt(variance.sum())))
+
+
+def _indicator(x, low, high):
+    return ((x > low) & (x <= high)) * 1.0
+
+
+def _ramp(x, low, high):
+    return np.clip((x - low) / (high - low), 0, 1)
+
+
+def _weighted_moments(values, weight):
+    mean = np.average(values, weights=weight)
+    return mean, np.average((values - mean) ** 2, weights=weight)

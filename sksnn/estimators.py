@@ -63,6 +63,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     standardize : bool, default=True
         Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
         centred too, and all scaled by one constant.
+    encoding : {"indicator", "piecewise"}, default=None
+        Codes set beside each column, whose edges are learned in `fit`: columns of 3 to 10 distinct
+        values get an indicator of each value; longer ones, at eight quantiles, either indicators of
+        being above each ("indicator") or ramps between them ("piecewise"; Gorishniy et al., 2022).
+        Sparse X has none. None gives the network the columns alone.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
@@ -72,7 +77,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Learning rate.
     lr_schedule : {"constant", "cosine"}, default="cosine"
         "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For others put
-        skorch's ``LRScheduler`` into `callbacks`, with "constant".
+        skorch's ``LRScheduler`` into ``callbacks``, with "constant".
     weight_decay : float, default=0.3
         Of weights; biases are never decayed. A penalty on the squared weights with "adam" and "sgd",
         decoupled with "adamw".
@@ -187,6 +192,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         dropout=0.05,
         input_dropout=0.0,
         standardize=True,
+        encoding=None,
         optimizer="adamw",
         optimizer_params=None,
         lr=1e-3,
@@ -217,6 +223,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.standardize = standardize
+        self.encoding = encoding
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr
@@ -582,6 +589,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     standardize : bool, default=True
         Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
         centred too, and all scaled by one constant.
+    encoding : {"indicator", "piecewise"}, default=None
+        Codes set beside each column, whose edges are learned in `fit`: columns of 3 to 10 distinct
+        values get an indicator of each value; longer ones, at eight quantiles, either indicators of
+        being above each ("indicator") or ramps between them ("piecewise"; Gorishniy et al., 2022).
+        Sparse X has none. None gives the network the columns alone.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
@@ -591,7 +603,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Learning rate.
     lr_schedule : {"constant", "cosine"}, default="cosine"
         "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For others put
-        skorch's ``LRScheduler`` into `callbacks`, with "constant".
+        skorch's ``LRScheduler`` into ``callbacks``, with "constant".
     weight_decay : float, default=0.0
         Of weights; biases are never decayed. A penalty on the squared weights with "adam" and "sgd",
         decoupled with "adamw".
@@ -695,6 +707,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         dropout=0.0,
         input_dropout=0.0,
         standardize=True,
+        encoding=None,
         optimizer="adamw",
         optimizer_params=None,
         lr=1e-3,
@@ -726,6 +739,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.standardize = standardize
+        self.encoding = encoding
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr

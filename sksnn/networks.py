@@ -232,6 +232,16 @@ class AlphaDropout(nn.Module):
         return f"rate={self.rate}, mean={self.mean}, variance={self.variance}"
 
 
+def check_masks(masks, n_layers):
+    """Return the masks handed to a network; refuse those that are not one for the inputs and one a layer."""
+    if masks and len(masks) != n_layers + 1:
+        raise ValueError(
+            f"masks must hold {n_layers + 1}, one for the inputs and one a hidden layer; got {len(masks)}. "
+            "Leave them out to have them drawn."
+        )
+    return masks
+
+
 def _checked_selu_parameters(mean, variance):
     """Return the SELU of a fixed point that attracts."""
     alpha, scale = map(float, selu_parameters(mean, variance))
@@ -332,7 +342,7 @@ class SNN(nn.Module):
         -------
         logits : Tensor of shape (n, n_outputs)
         """
-        masks = masks or [None, *self._draw_masks(x)]
+        masks = check_masks(masks, len(self.hidden_layer_sizes)) or [None, *self._draw_masks(x)]
         *hidden, output = self.layers
         x = self.input_dropout(x, masks[0])
         for layer, keep in zip(hidden, masks[1:], strict=True):

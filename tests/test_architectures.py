@@ -237,8 +237,9 @@ def test_fresh_masks_are_drawn_at_the_rates_of_each_layer(name):
     assert torch.equal(given(x), given(x, masks)), "nothing is dropped in evaluation"
 
 
-@every_rival
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_no_mask_may_lack(name):
+    """The SNN and its rivals share the check."""
     message = "masks must hold 4, one for the inputs and one a hidden layer; got 3. Leave them out"
     with raises(message):
         make(name)(normal(7, 4), make_masks(SIZES["conic"])[:3])

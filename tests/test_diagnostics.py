@@ -10,11 +10,12 @@ import torch
 from conftest import SMALL, raises
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from sksnn import SNNClassifier, SNNRegressor
+from sksnn import SNNClassifier, SNNRegressor, diagnostics
 from sksnn.architectures import ARCHITECTURES
 from sksnn.callbacks import MomentRecorder
 from sksnn.diagnostics import (
@@ -29,7 +30,7 @@ from sksnn.diagnostics import (
     network_moments,
 )
 from sksnn.networks import SNN, AlphaDropout, lecun_normal_
-from sksnn.theory import ALPHA_01, LAMBDA_01, moment_map, moment_trajectory
+from sksnn.theory import ALPHA_01, LAMBDA_01, fixed_point, moment_map, moment_trajectory
 
 plt = pytest.importorskip("matplotlib.pyplot")
 plt.switch_backend("Agg")
@@ -270,10 +271,49 @@ class TestVerdicts:
             assert verdict.healthy and verdict.findings == ()
             assert str(verdict).startswith(f"Healthy: {len(verdict.moments.layers)} hidden layers with means")
 
+    @pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer, load_digits, load_diabetes])
+    def test_default_nets_are_healthy(self, load):
+        """They leave Theorem 1's domain, which is no illness."""
+        X, y = load(return_X_y=True)
+        estimator = SNNRegressor if load is load_diabetes else SNNClassifier
+        verdict = check_self_normalization(estimator(random_state=0).fit(X, y), X)
+        assert verdict.healthy, str(verdict)
+        assert "have left Theorem 1's domain" in str(verdict) and verdict.moments.variance[1:].max() > 1.5
+
+    def test_weights_that_decayed_away(self, iris):
+        """Variances from 0.3 to 32, in a net that still predicts: nothing holds them any more."""
+        X, y = iris
+        for seed in range(3):
+            model = SNNClassifier(lr=0.03, random_state=seed).fit(X, y)
+            verdict = check_self_normalization(model, X)
+            assert not verdict.healthy
+        finding = self.judge(model, X, "weights")  # no variance above 25 with this seed
+        assert finding.layer == 1 and "a fixed point only for a tau between 0.50 and 2.66" in finding.problem
+        assert finding.remedy.startswith("Use less weight_decay (now 0.3), a smaller lr (now 0.03)")
+
+    def test_tau_of_rivals_says_nothing(self, cancer):
+        X, y = cancer
+        model = SNNClassifier(**SMALL, architecture="batchnorm").fit(X, y)
+        with torch.no_grad():
+            for block in model.net_.module_.network.blocks:
+                block.layer[0].weight *= 0.1
+        assert layer_moments(model, X).layers[0].tau.mean() < 0.1
+        assert "weights" not in [finding.kind for finding in check_self_normalization(model, X).findings]
+
+    def test_bounds_are_what_the_docstring_says(self):
+        text = " ".join(check_self_normalization.__doc__.split())
+        low, high = diagnostics.LEAST_SETTLING_TAU, diagnostics.LARGEST_SETTLING_TAU
+        assert f"a tau below {low:.4f} or above {high:.4f} on average" in text
+        assert f"or above {diagnostics.LARGEST_COVERED_VARIANCE:g}, whatever the weights" in text
+        assert np.all(fixed_point(0, [low * 1.01, high * 0.99])[1] > 0)
+        for tau in (low * 0.99, high * 1.01):
+            with raises("must lead to an attracting fixed point"):
+                fixed_point(0, tau)
+
     def test_a_fresh_deep_snn_is_near_the_fixed_point(self):
         network = SNN(100, 2, (200,) * 32, generator=torch.Generator().manual_seed(0))
         verdict = check_self_normalization(network, gaussian(500, 100))
-        assert verdict.healthy and "not near" not in str(verdict)
+        assert verdict.healthy and "have left" not in str(verdict)
 
     def test_inputs_not_standardised(self, cancer):
         X, y = cancer
@@ -422,7 +462,9 @@ def test_layer_moments_display_draws_the_moments(recorded):
         assert_allclose(np.sort(np.unique(vertices[vertices[:, 0] == 2, 1])), ends)
     assert [axis.get_ylabel() for axis in display.axes_] == ["mean", "variance"]
     axes = plt.subplots(2)[1]
+    axes[1].set_xticks([0, 2])
     assert LayerMomentsDisplay(moments).plot(axes).axes_[1] is axes[1]
+    assert_array_equal(axes[1].get_xticks(), [0, 2])  # a user's own ticks stay
 
 
 def test_moment_history_display_draws_the_history(recorded):

@@ -10,9 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sksnn.encodings import CHUNK_ELEMENTS, Standardizer, chunk_slices, column_moments
+from sksnn.encodings import (
+    CHUNK_ELEMENTS,
+    ENCODINGS,
+    ColumnEncoder,
+    Standardizer,
+    chunk_slices,
+    column_moments,
+    encoder_from,
+)
 
 LAWS = settings(max_examples=30, deadline=None, derandomize=True)
 rng = np.random.default_rng(0)
@@ -149,3 +157,143 @@ def test_chunks_cut_all_rows_within_bounds(n_rows, n_columns, elements):
         len(piece) == 1 or 1 <= len(piece) * n_columns <= elements or n_columns == 0 for piece in pieces
     )
     assert len({len(piece) for piece in pieces[:-1]}) <= 1
+
+
+# ---------------------------------------------------------------- codes
+
+MANY = rng.lognormal(size=(200, 2))
+FEW = rng.integers(0, 5, size=(200, 1)) * 1.5
+MIXED = np.hstack([MANY, FEW, rng.integers(0, 2, (200, 1)), np.full((200, 1), 3.0)])
+
+
+def coded(encoder, X):
+    """Return the codes as they are before they are centred and scaled."""
+    values = encoder(torch.as_tensor(X)) * encoder.scale + encoder.mean
+    return values[:, X.shape[1] :].numpy()
+
+
+def inner_quantiles(x, weight=None):
+    return np.quantile(x, np.arange(1, 9) / 9, method="inverted_cdf", weights=weight)
+
+
+def test_few_values_are_coded_as_by_one_hot_encoder():
+    expected = OneHotEncoder(sparse_output=False).fit_transform(FEW)
+    for encoding in ENCODINGS:
+        assert_allclose(coded(ColumnEncoder.fit(FEW, encoding=encoding), FEW), expected, atol=1e-12)
+
+
+def test_indicators_say_which_quantiles_a_value_is_above():
+    encoder = ColumnEncoder.fit(MANY[:, :1], encoding="indicator")
+    expected = MANY[:, :1] > inner_quantiles(MANY[:, 0])
+    assert_allclose(coded(encoder, MANY[:, :1]), expected, atol=1e-12)
+
+
+def test_ramps_add_up_to_the_interpolated_place_among_the_quantiles():
+    encoder = ColumnEncoder.fit(MANY[:, :1], encoding="piecewise")
+    edges = np.r_[MANY[:, 0].min(), inner_quantiles(MANY[:, 0]), MANY[:, 0].max()]
+    x = np.linspace(-1, 1.5 * edges[-1], 300)[:, None]
+    expected = np.interp(x[:, 0], edges, np.arange(10))
+    assert_allclose(coded(encoder, x).sum(axis=1), expected, atol=1e-9)
+    assert coded(encoder, x).min() >= -1e-12
+    assert coded(encoder, x).max() <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_inputs_keep_mean_0_and_variance_1_and_a_block_weighs_as_much_as_a_column(encoding):
+    X = MIXED[:, :4]
+    encoder = ColumnEncoder.fit(X, encoding=encoding)
+    inputs = encoder(torch.as_tensor(X)).numpy()
+    variance = inputs.var(axis=0)
+    assert_allclose(inputs.mean(axis=0), 0, atol=1e-12)
+    assert_allclose(variance.mean(), 1)
+    assert_allclose(variance[:4], variance[0])
+    for column in range(3):
+        assert_allclose(variance[4:][encoder.column == column].sum(), variance[0])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_one_or_two_values_have_no_code(encoding):
+    encoder = ColumnEncoder.fit(MIXED[:, 3:], encoding=encoding)
+    assert encoder.n_inputs == 2
+    assert torch.equal(
+        encoder(torch.as_tensor(MIXED[:, 3:])), Standardizer.fit(MIXED[:, 3:])(torch.as_tensor(MIXED[:, 3:]))
+    )
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_column_that_is_nearly_constant_is_coded_with_finite_numbers(encoding):
+    x = np.zeros((100, 1))
+    x[:12, 0] = np.arange(12)
+    for column in (x, -x, 1e300 * x):
+        inputs = ColumnEncoder.fit(column, None, encoding, Standardizer.identity(1))(torch.as_tensor(column))
+        assert inputs.isfinite().all()
+
+
+@LAWS
+@given(
+    counts=st.lists(st.integers(0, 4), min_size=30, max_size=30).filter(any),
+    n_values=st.integers(1, 30),
+    encoding=st.sampled_from(ENCODINGS),
+)
+def test_weights_count_as_repetition(counts, n_values, encoding):
+    x = (np.arange(30.0) * 7 % n_values)[:, None]
+    weighted = ColumnEncoder.fit(x, np.array(counts, float), encoding)
+    repeated = ColumnEncoder.fit(np.repeat(x, counts, axis=0), None, encoding)
+    assert weighted.state_dict().keys() == repeated.state_dict().keys()
+    for name, value in weighted.state_dict().items():
+        assert_allclose(value, repeated.state_dict()[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@LAWS
+@given(
+    values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=60),
+    encoding=st.sampled_from(ENCODINGS),
+)
+def test_any_column_gives_finite_inputs_of_variance_at_most_1(values, encoding):
+    x = np.array(values)[:, None]
+    encoder = ColumnEncoder.fit(x, encoding=encoding)
+    inputs = encoder(torch.as_tensor(x))
+    assert inputs.isfinite().all()
+    assert inputs.var(dim=0, correction=0).mean() < 1 + 1e-6
+    assert encoder(torch.as_tensor(x.astype(np.float32))).isfinite().all()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8])
+def test_codes_of_other_dtypes_are_those_of_their_values(encoding, dtype):
+    X = np.abs(10 * MIXED).astype(dtype)
+    encoder, expected = (
+        ColumnEncoder.fit(X, encoding=encoding),
+        ColumnEncoder.fit(X.astype(float), encoding=encoding),
+    )
+    assert_allclose(
+        encoder(torch.as_tensor(X)), expected(torch.as_tensor(X.astype(float))), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_a_value_between_two_seen_ones_counts_as_the_nearer_and_rounding_changes_nothing():
+    x = np.repeat([0.1, 0.2, 0.7], 4)[:, None]
+    encoder = ColumnEncoder.fit(x)
+    assert_array_equal(coded(encoder, np.array([[0.12], [0.4], [9.0]])).round(9), np.eye(3))
+    assert_allclose(coded(encoder, x.astype(np.float32)), coded(encoder, x), atol=1e-6)
+
+
+def test_neighbouring_floats_are_told_apart():
+    x = np.repeat([1.0, np.nextafter(1, 2), np.nextafter(np.nextafter(1, 2), 2)], 2)[:, None]
+    assert_array_equal(
+        coded(ColumnEncoder.fit(x, None, "indicator", Standardizer.identity(1)), x).argmax(axis=1),
+        [0, 0, 1, 1, 2, 2],
+    )
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_an_encoder_is_rebuilt_from_its_state(encoding):
+    encoder = ColumnEncoder.fit(MIXED, encoding=encoding)
+    again = encoder_from({name: value.numpy() for name, value in encoder.state_dict().items()})
+    assert torch.equal(again(torch.as_tensor(MIXED)), encoder(torch.as_tensor(MIXED)))
+    assert type(encoder_from(Standardizer.fit(MIXED).state_dict())) is Standardizer
+
+
+def test_a_tensor_has_the_codes_of_an_array():
+    X = torch.as_tensor(MIXED)
+    assert_allclose(ColumnEncoder.fit(X)(X), ColumnEncoder.fit(MIXED)(X), atol=1e-12)

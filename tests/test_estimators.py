@@ -1,5 +1,6 @@
 """What the estimators promise: targets, weights, early stopping, incremental fits, bad input."""
 
+import pickle
 import re
 import warnings
 
@@ -16,6 +17,7 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.preprocessing import StandardScaler
 
 from sksnn import SNNClassifier, SNNRegressor
+from sksnn.encodings import ColumnEncoder
 
 SMALL = {"n_layers": 2, "n_units": 16, "max_epochs": 15, "lr": 1e-2, "random_state": 0}
 EXACT = {**SMALL, "dropout": 0.0, "precision": "float64", "batch_size": 10_000, "lr_schedule": "constant"}
@@ -356,6 +358,70 @@ def test_sparse_rows_stay_sparse(cancer, monkeypatch):
     encoder = clf.net_.module_.encoder
     np.testing.assert_allclose(encoder.mean.numpy(), X.mean(axis=0))
     np.testing.assert_allclose(encoder.scale.numpy(), np.sqrt(X.var(axis=0).mean()))
+
+
+# ---------------------------------------------------------------- encoding
+
+CODED = pytest.mark.parametrize("encoding", ["indicator", "piecewise"])
+
+
+@CODED
+@BOTH
+def test_codes_are_those_of_the_columns_given_by_hand(Estimator, encoding, cancer):
+    X, y = cancer
+    encoder = ColumnEncoder.fit(X, encoding=encoding)
+    coded = encoder(torch.from_numpy(X)).numpy()
+    inside = Estimator(**SMALL, encoding=encoding).fit(X, y)
+    outside = Estimator(**SMALL, standardize=False).fit(coded, y)
+    np.testing.assert_array_equal(inside.predict(X), outside.predict(coded))
+    assert inside.n_features_in_ == 30 and inside.net_.module_.network.layers[0].in_features == coded.shape[1]
+
+
+@CODED
+def test_codes_are_learned_from_weighted_training_rows_alone(encoding, cancer):
+    X, y = cancer
+    weight = np.arange(len(X)) % 3
+    clf = SNNClassifier(**SMALL, encoding=encoding).fit(
+        X[::2], y[::2], sample_weight=weight[::2], X_val=X[1::2] + 1e3, y_val=y[1::2]
+    )
+    kept = weight[::2] > 0
+    expected = ColumnEncoder.fit(X[::2][kept], weight[::2][kept], encoding)
+    for name, value in clf.net_.module_.encoder.state_dict().items():
+        np.testing.assert_allclose(value, expected.state_dict()[name], rtol=1e-9)
+
+
+@CODED
+def test_codes_survive_pickling_and_go_on(encoding, cancer):
+    X, y = cancer
+    clf = SNNClassifier(**SMALL, encoding=encoding, warm_start=True).fit(X, y)
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    np.testing.assert_array_equal(again.fit(X, y).predict_proba(X), clf.fit(X, y).predict_proba(X))
+
+
+@CODED
+def test_sparse_rows_have_no_codes_and_dense_ones_keep_theirs(encoding, cancer):
+    X, y = cancer
+    rows = sparse.csr_matrix(X)
+    assert SNNClassifier(**SMALL, encoding=encoding).fit(rows, y).net_.module_.encoder.n_inputs == 30
+    clf = SNNClassifier(**SMALL, encoding=encoding).fit(X, y)
+    np.testing.assert_allclose(clf.predict_proba(rows), clf.predict_proba(X), atol=1e-9)
+
+
+def test_partial_fit_keeps_the_codes_of_the_first_chunk(cancer):
+    X, y = cancer
+    clf = SNNClassifier(**SMALL, encoding="indicator").partial_fit(X[:60], y[:60], classes=[0, 1])
+    low = clf.net_.module_.encoder.low.clone()
+    assert torch.equal(clf.partial_fit(X[60:], y[60:]).net_.module_.encoder.low, low)
+    with raises("encoding cannot change while training goes on"):
+        clf.set_params(encoding=None).partial_fit(X, y)
+
+
+def test_codes_without_standardization_leave_the_columns_in_place(iris):
+    X, y = iris
+    encoder = SNNClassifier(**SMALL, encoding="piecewise", standardize=False).fit(X, y).net_.module_.encoder
+    gain = np.sqrt(encoder.n_inputs / 8)
+    np.testing.assert_allclose(encoder(torch.from_numpy(X))[:, :4], gain * X)
 
 
 # ---------------------------------------------------------------- early stopping

@@ -32,64 +32,45 @@ def check_picture(figure):
     assert figure.startswith(b"\x89PNG") and len(figure) > 10_000
 
 
-def test_quickstart(tmp_path):
-    printed, figure = run_example("plot_quickstart.py", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("quickstart", ["best epoch", "grid search", "pickle", "multitask", "figure saved to"]),
+        ("moment_map", ["omega 0.0, tau 1.0: fixed point mean 0.0000, variance 1.0000"]),
+        ("depth", ["32 layers: training loss"]),
+        ("alpha_dropout", ["behind layer 16"]),
+        ("choose_architecture", ["28 fits", "best: "]),
+        ("cnn", ["4. linear layer"]),
+        ("self_normalization", ["\nsnn ", "\nresnet ", "\nthe SNN. Healthy: 16 hidden layers"]),
+    ],
+)
+def test_example(name, parts, tmp_path):
+    printed, figure = run_example(f"plot_{name}.py", tmp_path)
     check_picture(figure)
-    for part in ("best epoch", "grid search", "pickle", "multitask", "figure saved to"):
-        assert part in printed
+    for part in parts:
+        assert part in printed.replace("-0.0000", "0.0000")
 
 
-def test_multitask_on_bundled_data(tmp_path):
-    printed, figure = run_example("plot_multitask_missing_labels.py", tmp_path, SKSNN_DATA=None)
+needs_tox21 = pytest.mark.skipif(not DATA, reason="needs the Tox21 data: SKSNN_DATA is not set")
+
+
+@pytest.mark.parametrize(
+    ("data", "n_tasks"),
+    [
+        pytest.param(None, 7, id="bundled data"),
+        pytest.param(os.path.abspath(DATA or ""), 12, id="Tox21", marks=needs_tox21),
+    ],
+)
+def test_multitask(data, n_tasks, tmp_path):
+    printed, figure = run_example("plot_multitask_missing_labels.py", tmp_path, SKSNN_DATA=data)
     check_picture(figure)
-    assert "7 tasks" in printed
+    assert f"{n_tasks} tasks" in printed
 
 
-@pytest.mark.skipif(not DATA, reason="needs the Tox21 data: SKSNN_DATA is not set")
-def test_multitask_on_tox21(tmp_path):
-    printed, figure = run_example(
-        "plot_multitask_missing_labels.py", tmp_path, SKSNN_DATA=os.path.abspath(DATA or "")
-    )
-    check_picture(figure)
-    assert "12 tasks" in printed
-
-
-def test_moment_map(tmp_path):
-    printed, figure = run_example("plot_moment_map.py", tmp_path)
-    check_picture(figure)
-    assert "omega 0.0, tau 1.0: fixed point mean 0.0000, variance 1.0000" in printed.replace(
-        "-0.0000", "0.0000"
-    )
-
-
-def test_depth(tmp_path):
-    printed, figure = run_example("plot_depth.py", tmp_path)
-    check_picture(figure)
-    assert printed.count("32 layers: training loss") == 4
-
-
-def test_alpha_dropout(tmp_path):
-    printed, figure = run_example("plot_alpha_dropout.py", tmp_path)
-    check_picture(figure)
-    assert "behind layer 16" in printed
-
-
-def test_choose_architecture(tmp_path):
-    printed, figure = run_example("plot_choose_architecture.py", tmp_path)
-    check_picture(figure)
-    assert "28 fits" in printed and "best: " in printed
-
-
-def test_cnn(tmp_path):
-    printed, figure = run_example("plot_cnn.py", tmp_path)
-    check_picture(figure)
-    assert "4. linear layer" in printed
-
-
-def test_self_normalization(tmp_path):
-    printed, figure = run_example("plot_self_normalization.py", tmp_path)
-    check_picture(figure)
-    assert "\nsnn " in printed and "\nresnet " in printed
+def test_every_example_of_the_gallery_is_run():
+    (cases,) = test_example.pytestmark
+    run = {name for name, _ in cases.args[1]} | {"multitask_missing_labels"}
+    assert {path.stem.removeprefix("plot_") for path in EXAMPLES.glob("plot_*.py")} == run
 
 
 @pytest.mark.skipif(not DATA, reason="needs MNIST and CIFAR-10: SKSNN_DATA is not set")

@@ -1,6 +1,7 @@
 """The house rules of the package: who imports whom, how long things are, what docstrings promise."""
 
 import ast
+import doctest
 import importlib
 import inspect
 import math
@@ -229,6 +230,37 @@ def test_docstring_agrees_with_signature(module, thing, complete):
 def test_public_names_have_docstrings_and_examples(module, thing, complete):
     assert inspect.getdoc(thing)
     assert not complete or ">>>" in (section(thing, "Examples") or ""), "lacks an example"
+
+
+def comments_above(name, module_name):
+    """Return the lines ``#: ...`` above the assignment of a name: its text on the API page."""
+    lines = FILES[module_name].read_text().splitlines()
+    for node in TREES[module_name].body:
+        targets = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and name in targets:
+            start = node.lineno - 1
+            while lines[start - 1].startswith("#:"):
+                start -= 1
+            return "\n".join(line[3:] for line in lines[start : node.lineno - 1])
+    return ""
+
+
+PUBLIC_DATA = [
+    (module_name, name)
+    for module_name in PUBLIC_MODULES
+    for name in getattr(importlib.import_module("sksnn." + module_name.replace("/", ".")), "__all__", ())
+    if not callable(getattr(importlib.import_module("sksnn." + module_name.replace("/", ".")), name))
+]
+
+
+@pytest.mark.parametrize(("module_name", "name"), PUBLIC_DATA)
+def test_public_data_have_texts_and_examples_that_run(module_name, name):
+    """Constants have no docstring, which pytest would run: their comments stand for it."""
+    text = comments_above(name, module_name)
+    module = importlib.import_module(f"sksnn.{module_name}")
+    example = doctest.DocTestParser().get_doctest(text, dict(vars(module)), name, str(FILES[module_name]), 0)
+    assert text and example.examples and name in text, "lacks an example"
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -301,9 +302,11 @@ def test_fresh_masks_come_from_the_dropout_generator():
     assert not torch.equal(outputs[0], outputs[2])
 
 
-def test_each_layer_needs_its_mask():
-    with pytest.raises(ValueError, match="zip"):
-        small_net()(normal(6, 4), small_masks()[:2])
+@pytest.mark.parametrize("n_masks", [1, 2, 4])
+def test_each_layer_needs_its_mask(n_masks):
+    message = f"masks must hold 3, one for the inputs and one a hidden layer; got {n_masks}. Leave them out"
+    with raises(message):
+        small_net()(normal(6, 4), (2 * small_masks())[:n_masks])
 
 
 @pytest.mark.parametrize("sizes", [(), (7,), (7, 5), (3, 9, 4)], ids=str)

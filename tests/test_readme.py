@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sksnn
+import sksnn.diagnostics
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -103,6 +104,11 @@ def test_the_api_names_our_methods_and_not_those_we_inherit(api_pages):
     members = api_pages.own_members(sksnn.SNNClassifier)
     assert {"fit", "partial_fit", "predict", "predict_proba", "decision_function", "score"} <= set(members)
     assert not {"get_params", "set_params", "set_fit_request"} & set(members)
+
+
+def test_the_api_leaves_a_named_tuple_s_fields_to_its_docstring(api_pages):
+    members = api_pages.own_members(sksnn.diagnostics.LayerMoments)
+    assert members == {"pooled_mean": True, "pooled_variance": True}
 
 
 def test_stale_api_pages_go(api_pages, tmp_path):

@@ -1,0 +1,180 @@
+"""What the scripts of this folder share: lines of results that are never lost, ranks, tests, diagrams."""
+
+import csv
+import platform
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import scipy
+import sklearn
+import skorch
+import torch
+from scipy.stats import studentized_range, wilcoxon
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
+
+import sksnn
+
+
+def versions():
+    """Say what made the numbers."""
+    packages = ", ".join(f"{p.__name__} {p.__version__}" for p in (sksnn, sklearn, torch, skorch, scipy, np))
+    return f"{packages}; {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+class Records:
+    """A CSV file to which each result is appended as it comes; a stopped run goes on behind it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    keys : tuple of str
+        Columns that name a result.
+    values : tuple of str
+        Columns of numbers.
+    """
+
+    def __init__(self, path, keys, values):
+        self.path, self.keys, self.values = path, keys, values
+        self._rows = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    self._rows[tuple(row[key] for key in keys)] = [float(row[value]) for value in values]
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append([*keys, *values])
+
+    def _append(self, row):
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow(row)
+
+    def __contains__(self, key):
+        return tuple(map(str, key)) in self._rows
+
+    def add(self, key, numbers):
+        """Append one result."""
+        self._rows[tuple(map(str, key))] = list(numbers)
+        self._append([*key, *(f"{number:.7g}" for number in numbers)])
+
+    def frame(self):
+        """Return all results as a table, one a line."""
+        rows = [[*key, *numbers] for key, numbers in self._rows.items()]
+        return pd.DataFrame(rows, columns=[*self.keys, *self.values])
+
+
+def score_classifier(make, X, y, X_test, y_test):
+    """Fit once; return accuracy, log-loss, AUC (NaN without probabilities) and seconds of fit.
+
+    The AUC of several classes is the mean over those that the test rows have, each against the rest.
+    """
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)  # few rows of a class
+        model = make.fit(X, y)
+    seconds = time.perf_counter() - start
+    accuracy = np.mean(model.predict(X_test) == y_test)
+    if not hasattr(model, "predict_proba"):
+        return accuracy, np.nan, np.nan, seconds
+    proba = np.zeros((len(y_test), 1 + max(y.max(), y_test.max())))
+    proba[:, model.classes_] = model.predict_proba(X_test)
+    log_loss = -np.log(proba[np.arange(len(y_test)), y_test].clip(1e-6)).mean()
+    present = [k for k in range(proba.shape[1]) if 0 < np.sum(y_test == k) < len(y_test)]
+    aucs = [roc_auc_score(y_test == k, proba[:, k]) for k in present]
+    return accuracy, log_loss, np.mean(aucs) if aucs else np.nan, seconds
+
+
+def mean_ranks(scores):
+    """Rank the columns of each row, the highest first, and average; equal scores share their ranks."""
+    return scores.round(9).rank(axis=1, ascending=False).mean()
+
+
+def summarise(results, reference, score="accuracy"):
+    """Compare methods over sets.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Columns set, fold, method, accuracy, log_loss, auc, seconds.
+    reference : str
+        The method against which the others are tested.
+    score : str, default="accuracy"
+        What is ranked.
+
+    Returns
+    -------
+    table : DataFrame
+        A row a method, the best mean rank first: mean score, mean rank, ranks of log-loss and AUC among
+        those methods that have probabilities, on how many sets it is best (alone or with others), sets on
+        which the reference is better and worse, Wilcoxon's p two-sided and for "the reference is better",
+        seconds of all fits together.
+    """
+    by_set = {name: complete(results, name) for name in (score, "log_loss", "auc", "seconds")}
+    scores = by_set[score]
+    difference = scores[[reference]].to_numpy() - scores
+    best = scores.round(9).eq(scores.round(9).max(axis=1), axis=0)
+    table = pd.DataFrame(
+        {
+            f"mean {score}": scores.mean(),
+            "mean rank": mean_ranks(scores),
+            "log-loss rank": mean_ranks(-by_set["log_loss"].dropna(axis=1)),
+            "AUC rank": mean_ranks(by_set["auc"].dropna(axis=1, how="all").dropna()),
+            "best": best.sum(),
+            f"{reference} better": (difference > 1e-9).sum(),
+            f"{reference} worse": (difference < -1e-9).sum(),
+            "p two-sided": difference.apply(paired_p),
+            "p one-sided": difference.apply(paired_p, alternative="greater"),
+            "seconds": by_set["seconds"].sum(),
+        }
+    )
+    return table.sort_values("mean rank")
+
+
+def complete(results, score):
+    """Return a table of sets by methods, averaged over folds, of the sets that all methods have run."""
+    counts = results.pivot_table(index="set", columns="method", values="seconds", aggfunc="count")
+    sets = counts.index[counts.notna().all(axis=1) & counts.eq(counts.max(axis=1), axis=0).all(axis=1)]
+    return results.pivot_table(index="set", columns="method", values=score, dropna=False).loc[sets]
+
+
+def paired_p(difference, alternative="two-sided"):
+    """Test paired differences by Wilcoxon's signed ranks; 1 if there are none."""
+    difference = difference[~np.isnan(difference)].round(9)
+    return wilcoxon(difference, alternative=alternative).pvalue if difference.any() else 1.0
+
+
+def critical_difference(n_methods, n_sets, alpha=0.05):
+    """Return the least difference of mean ranks that Nemenyi's test calls significant (Demšar, 2006)."""
+    q = studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
+    return q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_sets))
+
+
+def draw_critical_differences(ax, ranks, n_sets):
+    """Draw mean ranks on a line, the best on the left; bars join those that the test cannot tell apart."""
+    ranks = ranks.sort_values()
+    k, width = len(ranks), critical_difference(len(ranks), n_sets)
+    low, high = np.floor(ranks.min()), np.ceil(ranks.max())
+    middle = (k + 1) // 2
+    ax.hlines(0, low, high, color="black")
+    for tick in np.arange(low, high + 0.5):
+        ax.vlines(tick, 0, 0.15, color="black")
+        ax.text(tick, 0.3, f"{tick:.0f}", ha="center")
+    for i, (name, rank) in enumerate(ranks.items()):
+        left = i < middle
+        depth = -0.6 * (i + 1 if left else k - i) - 0.4
+        edge = low if left else high
+        ax.plot([rank, rank, edge], [0, depth, depth], color="0.4", lw=1)
+        side = {"ha": "right", "x": edge - 0.05} if left else {"ha": "left", "x": edge + 0.05}
+        ax.text(y=depth, s=f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}", va="center", **side)
+    values, end, level = ranks.to_numpy(), -1, -0.18
+    for i, rank in enumerate(values):
+        last = np.flatnonzero(values <= rank + width)[-1]
+        if last > max(i, end):
+            ax.hlines(level, rank - 0.03, values[last] + 0.03, color="black", lw=4)
+            level, end = level - 0.16, last
+    ax.set_title(f"mean rank over {n_sets} sets; critical difference {width:.2f} (Nemenyi, 5 %)", pad=16)
+    ax.set_xlim(low - 1, high + 1)
+    ax.axis("off")

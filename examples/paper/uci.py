@@ -1,0 +1,196 @@
+"""Compare SNNs with their rivals and with scikit-learn's classifiers on the UCI sets, as table A11 does.
+
+    SKSNN_DATA=... python examples/paper/uci.py uci.csv --figures docs/images
+
+Every set that is found, on its published folds: the official test file where there is one, else the four
+published draws (of which the paper used one; which, it does not say). All methods run untuned, with
+seed = fold; with --tune the networks choose among SETTINGS by accuracy on a fifth of the training rows
+and are trained again on all of them. Nothing is chosen by test rows.
+
+Each result is appended to the file as it comes, and a stopped run goes on behind it. At the end the tables
+are printed, written beside it (uci_*.csv) and drawn: critical differences, and the difference of SNN from the
+paper's SNN on each set. `--jobs 2` fits two at a time, each on one thread.
+"""
+
+import argparse
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from records import Records, complete, draw_critical_differences, score_classifier, summarise, versions
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from sksnn import SNNClassifier
+from sksnn.datasets import load_uci, uci_names
+
+NETWORKS = {
+    "SNN": "snn",
+    "MSRAinit": "msra",
+    "BatchNorm": "batchnorm",
+    "LayerNorm": "layernorm",
+    "WeightNorm": "weightnorm",
+    "Highway": "highway",
+    "ResNet": "resnet",
+}
+# What a data scientist has at hand, each with its defaults; networks and SVC behind a scaler.
+OTHERS = {
+    "RandomForest": lambda seed: RandomForestClassifier(500, random_state=seed),
+    "SVC": lambda seed: make_pipeline(StandardScaler(), SVC(random_state=seed)),
+    "MLPClassifier": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
+    "HistGradientBoosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
+    "LogisticRegression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+}
+# Small, the same for all seven networks, around the defaults.
+SETTINGS = [
+    {"n_layers": depth, "n_units": width, "dropout": dropout, "lr": lr}
+    for depth, width, dropout, lr in product((2, 4, 8), (128, 512), (0.0, 0.05), (1e-3, 3e-4))
+]
+PUBLISHED = Path(__file__).parent / "published" / "uci_table_a11.csv"
+PAPER_COLUMNS = {"MSRAinit": "MS", "BatchNorm": "BN", "LayerNorm": "LN", "WeightNorm": "WN", "Highway": "HW"}
+
+
+def untuned(method, seed):
+    """Return the estimator of a method as it is."""
+    if method in NETWORKS:
+        return SNNClassifier(architecture=NETWORKS[method], random_state=seed)
+    if method == "RealMLP":
+        from pytabkit import RealMLP_TD_Classifier
+
+        return RealMLP_TD_Classifier(random_state=seed, device="cpu", n_threads=1)
+    return OTHERS[method](seed)
+
+
+class Tuned:
+    """A network whose settings are chosen on a fifth of the training rows."""
+
+    def __init__(self, method, seed):
+        self.make = partial(SNNClassifier, architecture=NETWORKS[method], random_state=seed)
+        self.seed = seed
+
+    def fit(self, X, y):
+        """Choose by validation accuracy, then log-loss; train the choice on all rows."""
+        counts = np.bincount(y)
+        strata = y if counts[counts > 0].min() > 1 and len(y) >= 5 * len(counts) else None
+        split = train_test_split(X, y, test_size=0.2, stratify=strata, random_state=self.seed)
+        X_train, X_valid, y_train, y_valid = split
+        scores = [self._score(s, X_train, y_train, X_valid, y_valid) for s in SETTINGS]
+        self.settings = SETTINGS[max(range(len(scores)), key=scores.__getitem__)]
+        return self.make(**self.settings).fit(X, y)
+
+    def _score(self, settings, X, y, X_valid, y_valid):
+        if len(np.unique(y)) < 2:
+            return 0.0, 0.0
+        accuracy, log_loss, *_ = score_classifier(self.make(**settings), X, y, X_valid, y_valid)
+        return accuracy, -log_loss
+
+
+def run_one(name, fold, method, tuned):
+    """Fit one method on one fold of one set, on one thread."""
+    torch.set_num_threads(1)
+    data = load_uci(name)
+    train, test = data.folds[fold]
+    make = Tuned(method, fold) if tuned else untuned(method, fold)
+    return score_classifier(make, data.X[train], data.y[train], data.X[test], data.y[test])
+
+
+def wanted(arguments, records):
+    """List what is still to run: (set, fold, method), small sets first."""
+    names = arguments.sets or uci_names()
+    data = {name: load_uci(name) for name in names}
+    small_first = sorted(names, key=lambda name: data[name].X.size)
+    return [
+        (name, fold, method)
+        for name in small_first
+        for fold in range(min(arguments.folds, len(data[name].folds)))
+        for method in arguments.methods
+        if arguments.min_rows <= len(data[name].X) <= arguments.max_rows
+        and (name, fold, method) not in records
+    ]
+
+
+def run(arguments, records):
+    """Run what is still to run, `jobs` at a time, and keep each result."""
+    todo = wanted(arguments, records)
+    parallel = Parallel(n_jobs=arguments.jobs, return_as="generator", pre_dispatch="2*n_jobs")
+    results = parallel(delayed(run_one)(*key, arguments.tune) for key in todo)
+    for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
+        records.add(key, numbers)
+        print(
+            f"{i}/{len(todo)}  {key[0]} {key[1]} {key[2]}: {numbers[0]:.4f}, {numbers[-1]:.1f} s", flush=True
+        )
+
+
+def compare_with_paper(results):
+    """Return our networks' accuracy beside the paper's, by set."""
+    published = pd.read_csv(PUBLISHED, index_col="dataset")
+    ours = complete(results[results.method.isin(NETWORKS)], "accuracy")
+    columns = {method: published[PAPER_COLUMNS.get(method, method)] for method in ours}
+    theirs = pd.DataFrame(columns).reindex(ours.index)
+    return ours.join(theirs, rsuffix=" (paper)")
+
+
+def draw(results, folder):
+    """Draw critical differences and the differences from the paper."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = complete(results, "accuracy")
+    figure, ax = plt.subplots(figsize=(9, 0.4 * scores.shape[1] + 1.2))
+    draw_critical_differences(ax, scores.round(9).rank(axis=1, ascending=False).mean(), len(scores))
+    figure.savefig(folder / "uci_ranks.png", dpi=150, bbox_inches="tight")
+    beside = compare_with_paper(results)
+    if "SNN" in beside:
+        difference = (beside["SNN"] - beside["SNN (paper)"]).dropna().sort_values()
+        figure, ax = plt.subplots(figsize=(7, 0.17 * len(difference) + 1))
+        ax.barh(difference.index, difference, color=np.where(difference < 0, "#d55e00", "#0072b2"))
+        ax.axvline(0, color="black", lw=0.8)
+        ax.set(xlabel="accuracy of SNNClassifier() minus the paper's SNN", ylim=(-0.6, len(difference) - 0.4))
+        ax.tick_params(axis="y", labelsize=7)
+        figure.savefig(folder / "uci_against_paper.png", dpi=150, bbox_inches="tight")
+
+
+def report(records, figures):
+    """Print the tables, and write them beside the results."""
+    results = records.frame()
+    reference = "SNN" if "SNN" in set(results.method) else results.method.iloc[0]
+    table = summarise(results, reference)
+    print(f"\n{len(complete(results, 'accuracy'))} sets\n{table.round(4).to_string()}")
+    beside = compare_with_paper(results)
+    print(f"\nmeans beside the paper's (table A11)\n{beside.dropna().mean().round(4).to_string()}")
+    stem = records.path.with_suffix("")
+    table.to_csv(f"{stem}_table.csv")
+    beside.to_csv(f"{stem}_against_paper.csv")
+    if figures:
+        draw(results, figures)
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--methods", nargs="+", default=[*NETWORKS, *OTHERS], metavar="NAME")
+    parser.add_argument("--sets", nargs="+", metavar="NAME")
+    parser.add_argument("--folds", type=int, default=4, help="at most so many of each set")
+    parser.add_argument("--min-rows", type=int, default=0)
+    parser.add_argument("--max-rows", type=int, default=10**9)
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--figures", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    print(versions(), "\nseed = fold; networks and SVC standardised, all else as its defaults are")
+    records = Records(arguments.out, ("set", "fold", "method"), ("accuracy", "log_loss", "auc", "seconds"))
+    run(arguments, records)
+    report(records, arguments.figures)
+
+
+if __name__ == "__main__":
+    main()
