@@ -32,8 +32,8 @@ SMILES = [
 UNREADABLE = "C1CC(nonsense"
 
 
-def make_file(path, n_folds=5):
-    """Write a folder of data with small molecules: chains of carbon with and without a chlorine."""
+def make_file(path):
+    """Write compounds and labels: chains of carbon, active if they end in chlorine."""
     chains = ["C" * length + end for length in range(2, 17) for end in ("", "Cl", "O", "N", "C(=O)O")]
     labels = {assay: [float("Cl" in one) for one in chains] for assay in tox21.ASSAYS}
     table = pd.DataFrame({"smiles": chains, **labels})
@@ -54,7 +54,7 @@ def test_standard_smiles_strips_salts_and_charges():
 
 
 def test_an_unreadable_smiles_is_an_error_or_a_row_of_missing_values():
-    with pytest.raises(ValueError, match=r"row 1: 'C1CC\(nonsense'.*errors='warn'"):
+    with pytest.raises(ValueError, match=r"1 SMILES, first that in row 1: 'C1CC\(nonsense'.*'warn'"):
         features.StandardSmiles().fit_transform(["CCO", UNREADABLE])
     with pytest.warns(UserWarning, match="row 1"):
         standard = features.StandardSmiles(errors="warn").fit_transform(["CCO", UNREADABLE])

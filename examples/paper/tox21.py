@@ -44,10 +44,10 @@ SNN = {
     "n_layers": 4,
     "n_units": 512,
     "dropout": 0.05,
-    "lr": 1e-3,
+    "lr": 5e-4,
     "weight_decay": 1.0,
     "batch_size": 128,
-    "max_epochs": 10,
+    "max_epochs": 15,
     "early_stopping": False,
 }
 FOREST = {"n_estimators": 500}
@@ -56,55 +56,9 @@ ASSAYS = (
     *("NR-AR", "NR-AR-LBD", "NR-AhR", "NR-Aromatase", "NR-ER", "NR-ER-LBD", "NR-PPAR-gamma"),
     *("SR-ARE", "SR-ATAD5", "SR-HSE", "SR-MMP", "SR-p53"),
 )
-# AUC on the challenge's test compounds, assays as above and their mean.
-PUBLISHED = {
-    "SNN, leaderboard": (
-        0.852,
-        0.918,
-        0.897,
-        0.789,
-        0.809,
-        0.814,
-        0.838,
-        0.784,
-        0.813,
-        0.828,
-        0.937,
-        0.849,
-        0.844,
-    ),
-    "RandomForest, leaderboard": (
-        0.781,
-        0.769,
-        0.916,
-        0.823,
-        0.814,
-        0.768,
-        0.832,
-        0.8,
-        0.809,
-        0.841,
-        0.946,
-        0.851,
-        0.829,
-    ),
-    "DeepTox, leaderboard": (
-        0.807,
-        0.85,
-        0.928,
-        0.834,
-        0.793,
-        0.815,
-        0.839,
-        0.841,
-        0.793,
-        0.858,
-        0.941,
-        0.862,
-        0.847,
-    ),
-    "SNN, the paper's runs, all chosen by validation": (*[np.nan] * 12, 0.841),
-}
+# AUC on the challenge's test compounds: the public leaderboard of 2026-05-29, and the paper's released runs,
+# for which table 2 prints 0.845: there the depth was chosen by test AUC. Chosen by validation they reach 0.841.
+PUBLISHED = Path(__file__).parent / "published" / "tox21_test.csv"
 
 # ---------------------------------------------------------------- compounds
 
@@ -261,8 +215,8 @@ def make_table(records, args, names):
     table = by_seed.groupby(level=["evaluation", "method"], sort=False).mean()
     table["sd"] = by_seed["mean"].groupby(level=["evaluation", "method"], sort=False).std()
     table["fits"] = frame.groupby(["evaluation", "method"], sort=False).size()
-    for name, aucs in PUBLISHED.items():
-        table.loc[("published, challenge's test", name), [*ASSAYS, "mean"]] = aucs
+    published = pd.read_csv(PUBLISHED, index_col="method")
+    table = pd.concat([table, pd.concat({"published, test": published}, names=["evaluation"])])
     return table[["mean", "sd", *ASSAYS, "seconds", "fits"]]
 
 

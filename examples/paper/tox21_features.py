@@ -127,11 +127,11 @@ class StandardSmiles(_Stateless):
         parents = self._rows(_parents, X, self.strip)
         unreadable = np.flatnonzero(parents == UNREADABLE)
         if len(unreadable) and self.errors != "ignore":
-            row = unreadable[0]
-            found = f"RDKit cannot read the SMILES in row {row}: {_smiles_column(X)[row]!r}"
+            row, n = unreadable[0], len(unreadable)
+            found = f"RDKit cannot read {n} SMILES, first that in row {row}: {_smiles_column(X)[row]!r}"
             if self.errors == "raise":
                 raise ValueError(f"{found}. Correct it, drop the row, or set errors='warn'.")
-            warnings.warn(f"{found}, and {len(unreadable) - 1} others. They become NaN.", stacklevel=2)
+            warnings.warn(f"{found}. Their rows become NaN.", stacklevel=2)
         return parents
 
 
@@ -155,7 +155,9 @@ def _count_substructures(smiles, kind, radius):
     for one in smiles:
         found = {0: np.nan}
         if one != UNREADABLE:
-            found = generator.GetSparseCountFingerprint(Chem.MolFromSmiles(one)).GetNonzeroElements()
+            with rdBase.BlockLogs():
+                mol = Chem.MolFromSmiles(one)
+            found = generator.GetSparseCountFingerprint(mol).GetNonzeroElements()
         order = sorted(found)
         indices.append(np.array(order, dtype=np.int64) % N_HASHES)
         counts.append(np.array([found[key] for key in order], dtype=np.float32))
@@ -249,9 +251,10 @@ class FrequentColumns(TransformerMixin, BaseEstimator):
 
 def _rows_of(smiles, function, n_columns):
     rows = np.full((len(smiles), n_columns), np.nan, np.float32)
-    for row, one in zip(rows, smiles, strict=True):
-        if one != UNREADABLE:
-            row[:] = function(Chem.MolFromSmiles(one))
+    with rdBase.BlockLogs():
+        for row, one in zip(rows, smiles, strict=True):
+            if one != UNREADABLE:
+                row[:] = function(Chem.MolFromSmiles(one))
     return rows
 
 
@@ -298,7 +301,7 @@ def _describe(smiles):
         values[~(np.abs(values) < 1e30)] = np.nan
         return values
 
-    with rdBase.BlockLogs(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return _rows_of(smiles, row, len(functions))
 
