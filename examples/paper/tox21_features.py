@@ -386,7 +386,7 @@ class SquashScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     --------
     >>> X = np.array([[0.0], [1.0], [np.nan], [1000.0]])
     >>> SquashScaler().fit_transform(X).round(2).ravel()
-    array([-0.71, -0.7 ,  0.  ,  1.41])
+    array([-0.71, -0.71,  0.  ,  1.41])
     """
 
     def fit(self, X, y=None):
