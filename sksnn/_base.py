@@ -25,6 +25,9 @@ from .networks import EncodedNetwork, layer_sizes
 # accuracy than it saves.
 EARLY_STOPPING_ROWS = 10_000
 
+# encoding="auto" leaves wider rows alone: nine codes a column would make the network mostly first layer.
+MOST_ENCODED_COLUMNS = 100
+
 # batch_size="auto" is the power of two nearest to n_rows / 32, within these bounds: enough steps an
 # epoch on small data, full vectors on large.
 STEPS_PER_EPOCH = 32
@@ -87,7 +90,7 @@ class BaseSNN(BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
         "standardize": ["boolean"],
-        "encoding": [StrOptions({*ENCODINGS}), None],
+        "encoding": [StrOptions({"auto", *ENCODINGS}), None],
         "optimizer": [StrOptions(set(_training.OPTIMIZERS)), type],
         "optimizer_params": [dict, None],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -287,9 +290,15 @@ class BaseSNN(BaseEstimator):
             standardizer = Standardizer.fit(table.X, table.weight)
         else:
             standardizer = Standardizer.identity(table.X.shape[1])
-        if self.encoding is None or sparse.issparse(table.X):
+        encoding = self._auto_encoding(table.X.shape[1]) if self.encoding == "auto" else self.encoding
+        if encoding is None or sparse.issparse(table.X):
             return standardizer
-        return ColumnEncoder.fit(table.X, table.weight, self.encoding, standardizer)
+        return ColumnEncoder.fit(table.X, table.weight, encoding, standardizer)
+
+    def _auto_encoding(self, n_columns):
+        """Return the code measured to be best, or None for a user's own module, which may want pixels."""
+        encodes = isinstance(self.architecture, str) and n_columns <= MOST_ENCODED_COLUMNS
+        return self._best_encoding if encodes else None
 
     def _resume(self):
         """Return the present model, if the parameters still describe it."""

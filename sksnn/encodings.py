@@ -19,9 +19,9 @@ __all__ = [
 ]
 
 # What a column may be given as beside its standardised value.
-ENCODINGS = ("indicator", "piecewise")
+ENCODINGS = ("onehot", "thermometer", "piecewise")
 
-# A column of at most so many distinct values gets an indicator of each, a longer one N_BINS bins.
+# A column of at most so many distinct values gets an indicator of each; others are cut into N_BINS.
 FEW_VALUES = 10
 N_BINS = 9
 
@@ -224,7 +224,7 @@ class ColumnEncoder(Standardizer):
 
     Examples
     --------
-    >>> encoder = ColumnEncoder.fit(np.array([[1.0], [1], [2], [3]]), encoding="indicator")
+    >>> encoder = ColumnEncoder.fit(np.array([[1.0], [1], [2], [3]]), encoding="onehot")
     >>> encoder.column.tolist(), encoder.low.tolist(), encoder.high.tolist()
     ([0, 0, 0], [-inf, 1.5, 2.5], [1.5, 2.5, inf])
     >>> encoder(torch.tensor([[1.0], [3.0]])).shape
@@ -239,7 +239,7 @@ class ColumnEncoder(Standardizer):
         self.register_buffer("n_indicators", torch.tensor(int(n_indicators)))
 
     @classmethod
-    def fit(cls, X, weight=None, encoding="indicator", standardizer=None):
+    def fit(cls, X, weight=None, encoding="onehot", standardizer=None):
         """Learn statistics and codes of X.
 
         Parameters
@@ -247,11 +247,11 @@ class ColumnEncoder(Standardizer):
         X : ndarray or Tensor of shape (n_rows, n_features)
         weight : ndarray of shape (n_rows,), default=None
             Row weights, which count in the quantiles too; rows of weight 0 are as if absent.
-        encoding : {"indicator", "piecewise"}, default="indicator"
-            Columns of three to ten distinct values get an indicator of each value. Longer ones get,
-            at the eight inner quantiles that cut them into nine parts, "indicator": one of being above
-            each (a thermometer); "piecewise": a ramp through each part. Columns of one or two values
-            have no code, since it would say nothing new.
+        encoding : {"onehot", "thermometer", "piecewise"}, default="onehot"
+            All give columns of three to ten distinct values an indicator of each. Longer columns have no
+            code ("onehot"), or are cut at the eight inner quantiles into nine parts: "thermometer" has an
+            indicator of being above each cut, "piecewise" a ramp through each part. Columns of one
+            or two values have no code, since it would say nothing new.
         standardizer : Standardizer, default=None
             What is done to the columns themselves; None learns it.
 
@@ -336,17 +336,16 @@ def _column_codes(column, values, mass, encoding):
     cumulated = np.cumsum(mass)
     cuts = np.unique(np.searchsorted(cumulated, np.arange(1, N_BINS) / N_BINS * cumulated[-1]))
     cuts = cuts[cuts < len(between)]
-    is_ramp = encoding == "piecewise" and len(values) > FEW_VALUES
-    if len(values) < 3:
-        low = high = np.empty(0)
-    elif len(values) <= FEW_VALUES:
+    few = len(values) <= FEW_VALUES
+    is_ramp = encoding == "piecewise" and not few
+    low = high = np.empty(0)
+    if 3 <= len(values) <= FEW_VALUES:
         low, high = np.append(-np.inf, between), np.append(between, np.inf)
     elif is_ramp:
         edges = np.unique(values[[0, *cuts, -1]])
         low, high = edges[:-1], edges[1:]
-    else:
-        low = between[cuts]
-        high = np.full(len(low), np.inf)
+    elif encoding == "thermometer" and not few:
+        low, high = between[cuts], np.full(len(cuts), np.inf)
     code = _ramp if is_ramp else _indicator
     moments = [_weighted_moments(code(values, *ends), mass) for ends in zip(low, high, strict=True)]
     mean, variance = np.array(moments).reshape(-1, 2).T
