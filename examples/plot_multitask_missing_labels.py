@@ -27,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 
 from sksnn import SNNClassifier
+from sksnn.datasets import load_tox21
 from sksnn.metrics import masked_roc_auc_score
 
 DATA = os.environ.get("SKSNN_DATA")
@@ -44,26 +45,20 @@ if FAST:
 # published folds of the training compounds is kept for the test.
 
 
-def load_tox21(folder):
+def load_tox21_tasks():
     """Return tasks, then X and Y of training, watched and test compounds."""
-    import pandas as pd
+    data = load_tox21()
+    parsed = np.flatnonzero(data.parsed)  # a few structures could not be read
+    train, watched = (np.intersect1d(rows, parsed) for rows in data.tuning)
+    test = np.intersect1d(data.folds[4][1], parsed)
+    train = train[~np.isin(data.smiles_std[train], data.smiles_std[test])]
 
-    table = pd.read_csv(folder / "tox21.csv.gz")
-    features = np.load(folder / "tox21_features.npz")
-    tasks = [name for name in table if name.startswith(("NR-", "SR-"))]
-    Y = table[tasks].to_numpy(float)
-
-    parsed = features["ok"]  # a few structures could not be read
-    watched = parsed & (table["set"] == "validation").to_numpy()
-    test = parsed & (table["CVfold"] == 4).to_numpy()
-    seen_in_test = table["smiles_std"].isin(table["smiles_std"][test]).to_numpy()
-    train = parsed & ~watched & ~seen_in_test
-
-    bits = np.hstack([np.unpackbits(features[kind], axis=1) for kind in ("ecfp4_packed", "maccs_packed")])
+    bits = data.X[:, data.is_bit]
     bits = bits[:, bits[train].mean(axis=0) >= 0.05]
     squash = make_pipeline(SimpleImputer(strategy="median"), RobustScaler(), FunctionTransformer(np.tanh))
-    X = np.hstack([bits, squash.fit(features["descriptors"][train]).transform(features["descriptors"])])
-    return tasks, *((X[rows], Y[rows]) for rows in (train, watched, test))
+    descriptors = data.X[:, ~data.is_bit]
+    X = np.hstack([bits, squash.fit(descriptors[train]).transform(descriptors)])
+    return data.target_names, *((X[rows], data.y[rows]) for rows in (train, watched, test))
 
 
 # %%
@@ -90,7 +85,7 @@ def load_digit_tasks():
     return list(groups), (X_train, Y_train), (X_watched, Y_watched), (X_test, Y_test)
 
 
-load = load_digit_tasks if DATA is None else lambda: load_tox21(Path(DATA) / "tox21")
+load = load_digit_tasks if DATA is None else load_tox21_tasks
 tasks, (X_train, Y_train), (X_watched, Y_watched), (X_test, Y_test) = load()
 if FAST:
     X_train, Y_train = X_train[::2], Y_train[::2]

@@ -1,5 +1,6 @@
 """Small settings, real data and helpers that the tests share."""
 
+import os
 import re
 
 import numpy as np
@@ -15,6 +16,14 @@ SMALL = {
     "batch_size": 16,
     "random_state": 0,
 }
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the docstrings of sksnn.datasets where there are no data to read."""
+    if not os.environ.get("SKSNN_DATA"):
+        for item in items:
+            if isinstance(item, pytest.DoctestItem) and item.name.startswith("sksnn.datasets"):
+                item.add_marker(pytest.mark.skip(reason="needs data: SKSNN_DATA is not set"))
 
 
 @pytest.fixture

@@ -18,16 +18,13 @@ two of 8 layers end alike. The high variance that the paper's caption sees in th
 does not show: they jitter a little, and so does the SNN of 32 layers on CIFAR-10.
 
 Each curve is appended to --out, a JSON line, as soon as it is trained: a stopped run goes on behind it.
-Data: the folders mnist/ (idx files, gzipped) and cifar10/ of SKSNN_DATA, or torchvision's root folder
-(MNIST/raw, cifar-10-batches-py). SKSNN_DATA has JPEG copies of CIFAR-10, which are not quite the originals.
+The data are read by sksnn.datasets, whose page says where they go. JPEG copies of CIFAR-10 are not quite
+the originals.
 """
 
 import argparse
-import gzip
-import io
 import json
 import os
-import pickle
 import time
 import warnings
 from pathlib import Path
@@ -39,6 +36,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sksnn import SNNClassifier
+from sksnn.datasets import load_cifar10, load_mnist
 from sksnn.networks import SNN
 
 SUMMED_LOSS_LR, BATCH_SIZE = 1e-5, 128
@@ -48,50 +46,16 @@ PAPER = {"epochs": 2000, "rows": None, "width": None}
 # ---------------------------------------------------------------- data
 
 
-def read_idx(path, header):
-    with gzip.open(path) as file:
-        return np.frombuffer(file.read(), np.uint8, offset=header)
-
-
-def load_mnist(folder):
-    """Return the official training images, as rows of pixels, and their digits."""
-    folder = next(path for path in (folder / "mnist", folder / "MNIST" / "raw") if path.is_dir())
-    X = read_idx(folder / "train-images-idx3-ubyte.gz", 16).reshape(-1, 28 * 28)
-    return X, read_idx(folder / "train-labels-idx1-ubyte.gz", 8)
-
-
-def load_cifar10(folder):
-    """Return training images, as rows of pixels, and their classes."""
-    if (folder / "cifar10" / "train.npz").exists():
-        return load_jpegs(folder / "cifar10" / "train.npz")
-    batches = []
-    for i in range(1, 5):
-        with open(folder / "cifar-10-batches-py" / f"data_batch_{i}", "rb") as file:
-            batches.append(pickle.load(file, encoding="bytes"))
-    return np.vstack([b[b"data"] for b in batches]), np.hstack([b[b"labels"] for b in batches])
-
-
-def load_jpegs(path):
-    from PIL import Image
-
-    data = np.load(path)
-    header, body = data["headers"].tobytes(), data["body"].tobytes()
-    ends = np.cumsum(data["length"], dtype=np.int64)
-    images = np.empty((len(ends), 32 * 32 * 3), np.uint8)
-    for image, start, end in zip(images, ends - data["length"], ends, strict=True):
-        image[:] = np.asarray(Image.open(io.BytesIO(header + body[start:end]))).ravel()
-    return images, data["y"]
-
-
 DATASETS = {"mnist": (load_mnist, 50_000, "MNIST"), "cifar10": (load_cifar10, 40_000, "CIFAR-10")}
 
 
 def load(name, folder, n_rows, seed):
     """Return as many training rows as the paper had, or n_rows of them, drawn at random."""
     read, paper_rows, _ = DATASETS[name]
-    X, y = read(folder)
-    rows = np.random.default_rng(seed).permutation(len(X))[: n_rows or paper_rows]
-    return X[rows].astype(np.float32), y[rows].astype(int)
+    data = read(data_home=folder)
+    train, _ = data.folds[0]
+    rows = np.random.default_rng(seed).permutation(train)[: n_rows or paper_rows]
+    return data.X[rows].astype(np.float32), data.y[rows]
 
 
 # ---------------------------------------------------------------- networks
