@@ -18,7 +18,10 @@ __all__ = [
     "encoder_from",
 ]
 
-# What a column may be given as beside its standardised value.
+#: Names of the codes that may be set beside a column.
+#:
+#: >>> ENCODINGS
+#: ('onehot', 'thermometer', 'piecewise')
 ENCODINGS = ("onehot", "thermometer", "piecewise")
 
 # A column of at most so many distinct values gets an indicator of each; others are cut into N_BINS.
@@ -135,6 +138,9 @@ class Standardizer(nn.Module):
     tensor([[2.]], dtype=torch.float64)
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, mean, scale):
         super().__init__()
         mean, scale = np.asarray(mean, np.float64), np.asarray(scale, np.float64)
@@ -231,6 +237,11 @@ class ColumnEncoder(Standardizer):
     torch.Size([2, 4])
     """
 
+    column: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    n_indicators: torch.Tensor
+
     def __init__(self, mean, scale, column, low, high, n_indicators):
         super().__init__(mean, scale)
         self.register_buffer("column", torch.from_numpy(np.array(column, np.int64)))
@@ -260,11 +271,11 @@ class ColumnEncoder(Standardizer):
         encoder : ColumnEncoder
         """
         plain = Standardizer.fit(X, weight) if standardizer is None else standardizer
-        blocks = [_column_codes(j, *_distinct(X[:, j], weight), encoding) for j in range(X.shape[1])]
+        columns = [_distinct(X[:, j], weight) for j in range(X.shape[1])]
+        blocks = [_column_codes(j, values, mass, encoding) for j, (values, mass) in enumerate(columns)]
         blocks = sorted((b for b in blocks if len(b.low)), key=lambda block: block.is_ramp)
         n_inputs = X.shape[1] + sum(len(block.low) for block in blocks)
-        # Blocks count as one column each; the gain brings the mean variance of all inputs back to 1,
-        # which LeCun's initialisation asks for.
+        # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for.
         gain = np.sqrt(n_inputs / (X.shape[1] + len(blocks)))
         return cls(
             mean=np.concatenate([plain.mean, *(block.mean for block in blocks)]),

@@ -438,7 +438,7 @@ def test_auto_is_the_best_code_for_narrow_rows_and_none_for_wide_ones_and_module
 def test_codes_without_standardization_leave_the_columns_in_place(iris):
     X, y = iris
     encoder = SNNClassifier(**SMALL, encoding="piecewise", standardize=False).fit(X, y).net_.module_.encoder
-    gain = np.sqrt(encoder.n_inputs / 8)
+    gain = np.sqrt(encoder.n_inputs / 8)  # four columns and four blocks of codes
     np.testing.assert_allclose(encoder(torch.from_numpy(X))[:, :4], gain * X)
 
 
