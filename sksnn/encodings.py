@@ -28,6 +28,10 @@ ENCODINGS = ("onehot", "thermometer", "piecewise")
 FEW_VALUES = 10
 N_BINS = 9
 
+# The deviation of all indicators of a column together, in that of the column. At 1 they overfit: what a rare
+# value means is learned from few rows (examples/paper/defaults.py). Ramps have the column's.
+INDICATOR_DEVIATION = 0.5
+
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.
 CHUNK_ELEMENTS = 2**20
 
@@ -201,8 +205,8 @@ class ColumnEncoder(Standardizer):
 
     A network of few units bends a function of one column at few places; codes give it the places
     at which to bend. A code is an indicator of an interval, 1 where ``low < x <= high``, or a ramp that
-    rises from 0 at `low` to 1 at `high`. The codes of a column have together the variance of one
-    standardised column, so a column of many codes does not outweigh the others.
+    rises from 0 at `low` to 1 at `high`. The ramps of a column have together the variance of one standardised
+    column, its indicators a quarter of it, so a column of many codes does not outweigh the others.
 
     Parameters
     ----------
@@ -240,7 +244,6 @@ class ColumnEncoder(Standardizer):
     column: torch.Tensor
     low: torch.Tensor
     high: torch.Tensor
-    n_indicators: torch.Tensor
 
     def __init__(self, mean, scale, column, low, high, n_indicators):
         super().__init__(mean, scale)
@@ -248,6 +251,7 @@ class ColumnEncoder(Standardizer):
         self.register_buffer("low", torch.from_numpy(np.array(low, np.float64)))
         self.register_buffer("high", torch.from_numpy(np.array(high, np.float64)))
         self.register_buffer("n_indicators", torch.tensor(int(n_indicators)))
+        self._n_indicators = int(n_indicators)
 
     @classmethod
     def fit(cls, X, weight=None, encoding="onehot", standardizer=None):
@@ -271,12 +275,12 @@ class ColumnEncoder(Standardizer):
         encoder : ColumnEncoder
         """
         plain = Standardizer.fit(X, weight) if standardizer is None else standardizer
-        columns = [_distinct(X[:, j], weight) for j in range(X.shape[1])]
-        blocks = [_column_codes(j, values, mass, encoding) for j, (values, mass) in enumerate(columns)]
+        blocks = [_column_codes(j, X[:, j], weight, encoding) for j in range(X.shape[1])]
         blocks = sorted((b for b in blocks if len(b.low)), key=lambda block: block.is_ramp)
         n_inputs = X.shape[1] + sum(len(block.low) for block in blocks)
+        variance = X.shape[1] + sum(1 if block.is_ramp else INDICATOR_DEVIATION**2 for block in blocks)
         # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for.
-        gain = np.sqrt(n_inputs / (X.shape[1] + len(blocks)))
+        gain = np.sqrt(n_inputs / variance)
         return cls(
             mean=np.concatenate([plain.mean, *(block.mean for block in blocks)]),
             scale=np.concatenate([plain.scale, *(block.scale for block in blocks)]) / gain,
@@ -290,8 +294,7 @@ class ColumnEncoder(Standardizer):
         """Return columns and codes, centred and scaled, in float64, on the device of X."""
         X = X.to(torch.float64)
         column, low, high = (values.to(X.device) for values in (self.column, self.low, self.high))
-        n = int(self.n_indicators)
-        x = X[:, column]
+        n, x = self._n_indicators, X[:, column]
         indicators = (x[:, :n] > low[:n]) & (x[:, :n] <= high[:n])
         ramps = ((x[:, n:] - low[n:]) / (high[n:] - low[n:])).clamp_(0, 1)
         return super().forward(torch.cat([X, indicators.to(torch.float64), ramps], dim=1))
@@ -339,8 +342,9 @@ def _distinct(values, weight):
     return values.astype(np.float64), mass
 
 
-def _column_codes(column, values, mass, encoding):
-    """Choose the codes of a column from its distinct values and their weights."""
+def _column_codes(column, values, weight, encoding):
+    """Choose the codes of a column from its distinct values and the weight of each."""
+    values, mass = _distinct(values, weight)
     # Between two values, so that a value met again with another rounding has the same code.
     between = values[:-1] / 2 + values[1:] / 2
     between = np.where((between >= values[:-1]) & (between < values[1:]), between, values[:-1])
@@ -360,7 +364,8 @@ def _column_codes(column, values, mass, encoding):
     code = _ramp if is_ramp else _indicator
     moments = [_weighted_moments(code(values, *ends), mass) for ends in zip(low, high, strict=True)]
     mean, variance = np.array(moments).reshape(-1, 2).T
-    return _Block(column, is_ramp, low, high, mean, np.full(len(low), np.sqrt(variance.sum())))
+    scale = np.sqrt(variance.sum()) / (1 if is_ramp else INDICATOR_DEVIATION)
+    return _Block(column, is_ramp, low, high, mean, np.full(len(low), scale))
 
 
 def _indicator(x, low, high):

@@ -400,6 +400,17 @@ def test_codes_survive_pickling_and_go_on(encoding, cancer):
 
 
 @CODED
+@BOTH
+def test_codes_too_large_to_keep_are_made_as_they_are_needed(Estimator, encoding, cancer, monkeypatch):
+    X, y = cancer
+    kept = Estimator(**SMALL, encoding=encoding, early_stopping=True).fit(X, y)
+    monkeypatch.setattr("sksnn._training.CODED_ELEMENTS", 100)
+    made = Estimator(**SMALL, encoding=encoding, early_stopping=True).fit(X, y)
+    np.testing.assert_array_equal(made.predict(X), kept.predict(X))
+    assert made.loss_curve_ == kept.loss_curve_
+
+
+@CODED
 def test_sparse_rows_have_no_codes_and_dense_ones_keep_theirs(encoding, cancer):
     X, y = cancer
     rows = sparse.csr_matrix(X)
@@ -438,7 +449,7 @@ def test_auto_is_the_best_code_for_narrow_rows_and_none_for_wide_ones_and_module
 def test_codes_without_standardization_leave_the_columns_in_place(iris):
     X, y = iris
     encoder = SNNClassifier(**SMALL, encoding="piecewise", standardize=False).fit(X, y).net_.module_.encoder
-    gain = np.sqrt(encoder.n_inputs / 8)  # four columns and four blocks of codes
+    gain = np.sqrt(encoder.n_inputs / 8)  # four columns, and four blocks of ramps
     np.testing.assert_allclose(encoder(torch.from_numpy(X))[:, :4], gain * X)
 
 
