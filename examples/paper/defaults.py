@@ -42,7 +42,7 @@ COMMON = {
     "lr": 1e-3,
     "lr_schedule": "cosine",
     "max_epochs": 60,
-    "batch_size": 32,
+    "batch_size": "auto",
     "encoding": None,
 }
 START = {
@@ -90,7 +90,7 @@ LEVERS = {
     },
 }
 CHOICE = {
-    "classification": {"encoding": "onehot", "batch_size": 64},
+    "classification": {"encoding": "onehot"},
     "regression": {"encoding": "piecewise", "weight_decay": 0.1},
 }
 
