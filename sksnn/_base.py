@@ -28,10 +28,9 @@ EARLY_STOPPING_ROWS = 10_000
 # encoding="auto" leaves wider rows alone: nine codes a column would make the network mostly first layer.
 MOST_ENCODED_COLUMNS = 100
 
-# batch_size="auto" is the power of two nearest to n_rows / 32, within these bounds: enough steps an
-# epoch on small data, full vectors on large.
+# batch_size="auto" is the power of two nearest to n_rows / 32, within bounds: enough steps an epoch on
+# small data, full vectors on large.
 STEPS_PER_EPOCH = 32
-AUTO_BATCH = (32, 256)
 
 # What fit learns beside the attributes that end in an underscore.
 PRIVATE_STATE = (
@@ -457,7 +456,7 @@ class BaseSNN(BaseEstimator):
     def _batch_size(self, n_rows):
         if self.batch_size != "auto":
             return self.batch_size
-        return int(np.clip(2 ** round(np.log2(n_rows / STEPS_PER_EPOCH)), *AUTO_BATCH))
+        return int(np.clip(2 ** round(np.log2(n_rows / STEPS_PER_EPOCH)), *self._auto_batch))
 
     @contextmanager
     def _device_context(self):

@@ -177,6 +177,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     _net_class = _training.ClassifierNet
     _best_encoding = "onehot"
+    _auto_batch = (32, 256)
     _frozen_settings = ()
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
@@ -615,8 +616,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     max_grad_norm : float, default=None
         Scale gradients down to this norm.
     batch_size : int or "auto", default="auto"
-        Rows of a batch, clipped to the rows there are. "auto": a 32nd of the rows, as a power of
-        two from 32 to 256.
+        Rows of a batch, clipped to the rows there are. "auto": 32, or 64 from 1 449 rows on:
+        larger ones make too few steps.
     max_epochs : int, default=60
         Passes over the training rows, at most with early stopping.
     early_stopping : bool or "auto", default="auto"
@@ -694,6 +695,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
     _net_class = _training.RegressorNet
     _best_encoding = "piecewise"
+    _auto_batch = (32, 64)  # of 256, many rows make too few steps (examples/paper/defaults.py)
     _frozen_settings = ("standardize_target",)
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,

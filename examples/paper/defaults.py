@@ -80,6 +80,7 @@ LEVERS = {
         "piecewise, decay 0.3": {"encoding": "piecewise", "weight_decay": 0.3},
         "piecewise, dropout 0.02": {"encoding": "piecewise", "dropout": 0.02},
         "piecewise, batches of 64": {"encoding": "piecewise", "batch_size": 64},
+        "piecewise, batches of 256": {"encoding": "piecewise", "batch_size": 256},
         "piecewise, 2 layers": {"encoding": "piecewise", "n_layers": 2},
         "piecewise, 8 layers": {"encoding": "piecewise", "n_layers": 8},
         "piecewise, rate 0.002": {"encoding": "piecewise", "lr": 2e-3},
@@ -91,7 +92,7 @@ LEVERS = {
 }
 CHOICE = {
     "classification": {"encoding": "onehot"},
-    "regression": {"encoding": "piecewise", "weight_decay": 0.1},
+    "regression": {"encoding": "piecewise"},
 }
 
 
