@@ -137,7 +137,7 @@ def compare_with_paper(results):
     ours = complete(results[results.method.isin(NETWORKS)], "accuracy")
     columns = {method: published[PAPER_COLUMNS.get(method, method)] for method in ours}
     theirs = pd.DataFrame(columns).reindex(ours.index)
-    return ours.join(theirs, rsuffix=" (paper)")
+    return ours.join(theirs.add_suffix(" (paper)"))
 
 
 def draw(results, folder):
