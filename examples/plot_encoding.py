@@ -37,8 +37,8 @@ grid = np.linspace(0, 8, 500)
 # Three codes, learned from the rows
 # ----------------------------------
 #
-# "thermometer" has an indicator of being above each of eight quantiles, "piecewise" a ramp through each of the
-# nine parts between them. Few distinct values, here the number rounded to multiples of 4, are given as
+# "thermometer" has an indicator of being above each of eight quantiles, "piecewise" a ramp through each of
+# the nine parts between them. Few distinct values, here the number rounded to multiples of 4, are given as
 # indicators by every encoding, "onehot" among them. Where rows are dense, places to bend are dense.
 
 columns = {"onehot": np.round(x / 4) * 4, "thermometer": x, "piecewise": x}

@@ -16,8 +16,6 @@ the file and never lost.
 """
 
 import argparse
-import time
-import warnings
 import zlib
 from pathlib import Path
 
@@ -25,9 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from records import Records, complete, score_classifier, versions
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import mean_absolute_error, r2_score
+from records import Records, complete, score_classifier, score_regressor, versions
 
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
@@ -94,17 +90,6 @@ CHOICE = {
     "classification": {"encoding": "onehot"},
     "regression": {"encoding": "piecewise"},
 }
-
-
-def score_regressor(model, X, y, X_test, y_test):
-    """Fit once; return R², mean absolute error in deviations of the test target, and seconds of fit."""
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, y)
-    seconds = time.perf_counter() - start
-    predicted = model.predict(X_test)
-    return r2_score(y_test, predicted), mean_absolute_error(y_test, predicted) / np.std(y_test), seconds
 
 
 # Estimator, names of the sets, loader, scorer, names of the scores: the first counts up, the second down.

@@ -20,7 +20,6 @@ import torch
 from joblib import Parallel, delayed
 from records import Records, paired_p, versions
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 
 from sksnn import SNNClassifier
 from sksnn.datasets import load_htru2
@@ -54,19 +53,12 @@ PUBLISHED = {
 }
 
 
-def make_folds(y):
-    """Return the rows of each test fold."""
-    splitter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
-    return [test for _, test in splitter.split(np.zeros((len(y), 1)), y)]
-
-
 def run_one(fold, network, settings):
     """Train with some settings; return validation AUC, test AUC, best epoch and seconds."""
     torch.set_num_threads(1)
-    X, y = load_htru2(return_X_y=True)
-    folds = make_folds(y)
-    test, valid = folds[fold], folds[fold - 1]
-    train = np.concatenate([rows for i, rows in enumerate(folds) if i not in (fold, (fold - 1) % N_FOLDS)])
+    data = load_htru2()
+    X, y = data.X, data.y
+    (train, valid), (_, test) = data.validation_folds[fold], data.folds[fold]
     start = time.perf_counter()
     net = SNNClassifier(architecture=NETWORKS[network], random_state=fold, **SETTINGS[settings])
     net.fit(X[train], y[train], X_val=X[valid], y_val=y[valid])

@@ -13,7 +13,7 @@ import skorch
 import torch
 from scipy.stats import studentized_range, wilcoxon
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 
 import sksnn
 
@@ -85,6 +85,17 @@ def score_classifier(make, X, y, X_test, y_test):
     present = [k for k in range(proba.shape[1]) if 0 < np.sum(y_test == k) < len(y_test)]
     aucs = [roc_auc_score(y_test == k, proba[:, k]) for k in present]
     return accuracy, log_loss, np.mean(aucs) if aucs else np.nan, seconds
+
+
+def score_regressor(model, X, y, X_test, y_test):
+    """Fit once; return R², mean absolute error in deviations of the test target, and seconds of fit."""
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    seconds = time.perf_counter() - start
+    predicted = model.predict(X_test)
+    return r2_score(y_test, predicted), mean_absolute_error(y_test, predicted) / np.std(y_test), seconds
 
 
 def mean_ranks(scores):
