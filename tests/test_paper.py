@@ -152,7 +152,7 @@ def test_uci_tunes_by_validation_rows_alone():
         sys.path.remove(str(PAPER))
     uci.SETTINGS[:] = [{"max_epochs": 1, "lr": 1e-9}, {"max_epochs": 40, "n_units": 32}]
     X = rng.normal(size=(100, 3))
-    tuned = uci.Tuned("SNN", seed=0)
+    tuned = uci.Tuned("SNN", seed=0, n_settings=2)
     model = tuned.fit(X, (X[:, 0] > 0).astype(int))
     assert tuned.settings == uci.SETTINGS[1] and model.n_iter_ == 40
 

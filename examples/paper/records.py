@@ -65,7 +65,7 @@ class Records:
         return pd.DataFrame(rows, columns=[*self.keys, *self.values])
 
 
-def score_classifier(make, X, y, X_test, y_test):
+def score_classifier(model, X, y, X_test, y_test):
     """Fit once; return accuracy, log-loss, AUC (NaN without probabilities) and seconds of fit.
 
     The AUC of several classes is the mean over those that the test rows have, each against the rest.
@@ -74,7 +74,7 @@ def score_classifier(make, X, y, X_test, y_test):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", UserWarning)  # few rows of a class
-        model = make.fit(X, y)
+        model = model.fit(X, y)
     seconds = time.perf_counter() - start
     accuracy = np.mean(model.predict(X_test) == y_test)
     if not hasattr(model, "predict_proba"):
