@@ -232,6 +232,31 @@ class AlphaDropout(nn.Module):
         return f"rate={self.rate}, mean={self.mean}, variance={self.variance}"
 
 
+class Dropout(nn.Module):
+    """Set units to 0 at random and scale the others by 1 / (1 - rate), arXiv:1207.0580.
+
+    Unlike ``torch.nn.Dropout`` it draws from a generator of its own, and takes masks drawn elsewhere.
+    """
+
+    def __init__(self, rate=0.0, generator=None):
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must be in [0, 1); got {rate}. Use 0 to drop nothing.")
+        self.rate, self.generator = rate, generator
+
+    def forward(self, x, keep=None):
+        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw."""
+        if not self.training or self.rate == 0:
+            return x
+        if keep is None:
+            keep = draw_keep(x.shape, self.rate, self.generator, x.device)
+        return x * (keep.to(x.dtype) / (1 - self.rate))
+
+    def extra_repr(self):
+        """Name the rate in the module's repr."""
+        return f"rate={self.rate}"
+
+
 def check_masks(masks, n_layers):
     """Return the masks handed to a network; refuse those that are not one for the inputs and one a layer."""
     if masks and len(masks) != n_layers + 1:
