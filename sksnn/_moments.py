@@ -47,7 +47,8 @@ class FixedPoint(NamedTuple):
         """Return that of the SNN in a network, or the paper's if there is none."""
         for part in network.modules():
             if isinstance(part, SNN):
-                return cls(*part.fixed_point, part.alpha, part.scale)
+                mean, variance = part.fixed_point
+                return cls(mean, variance, part.alpha, part.scale)
         return cls()
 
     @property
@@ -360,9 +361,9 @@ class _ModuleRows:
     def __init__(self, module, X):
         parts, weight = list(module.modules()), next(module.parameters(), None)
         self.takes_indices = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in parts)
-        self.device, self.dtype = (None, None) if weight is None else (weight.device, weight.dtype)
-        if any(isinstance(part, EncodedNetwork) for part in parts):  # which casts, behind its encoder
-            self.dtype = None
+        casts = any(isinstance(part, EncodedNetwork) for part in parts)  # itself, behind its encoder
+        self.device = None if weight is None else weight.device
+        self.dtype = None if weight is None or casts else weight.dtype
         X = X.tocsr() if sparse.issparse(X) else X if torch.is_tensor(X) else np.asarray(X)
         if not torch.is_tensor(X) and X.dtype.kind not in "biuf":
             raise ValueError(

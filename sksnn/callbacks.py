@@ -42,7 +42,7 @@ class MomentRecorder(Callback):
         """Choose the rows."""
         if not isinstance(self.n_rows, Integral) or self.n_rows < 1:
             raise ValueError(f"n_rows must be a whole number of at least 1; got {self.n_rows!r}. Try 256.")
-        index = torch.linspace(0, len(X) - 1, min(self.n_rows, len(X)), dtype=torch.float64).long()
+        index = torch.linspace(0, len(X) - 1, min(int(self.n_rows), len(X)), dtype=torch.float64).long()
         # Sparse rows live on the host and become dense here.
         self.inputs_ = X.inputs[index.to(X.inputs.device)]
         for _, callback in net.callbacks_:
