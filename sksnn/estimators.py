@@ -57,9 +57,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         and trained under a forked torch generator, which is not thread-safe.
     dropout : float, default=0.05
         Rate of alpha dropout behind each hidden layer, in [0, 1); the paper used 0.05 and 0.10.
-        Ordinary dropout in the rivals.
+        Ordinary dropout in the rivals, for two of which the paper lists none.
     input_dropout : float, default=0.0
-        Rate of alpha dropout on the inputs.
+        Rate of alpha dropout on the inputs; of ordinary dropout in the rivals.
     standardize : bool, default=True
         Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
         centred too, and all scaled by one constant.
@@ -587,9 +587,10 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         and trained under a forked torch generator, which is not thread-safe.
     dropout : float, default=0.0
         Rate of alpha dropout behind each hidden layer, in [0, 1). Where the target has little noise,
-        its own noise costs accuracy: 0.05 helps on small, noisy data only.
+        its own noise costs accuracy: 0.05 helps on small, noisy data only. Ordinary dropout in the
+        rivals.
     input_dropout : float, default=0.0
-        Rate of alpha dropout on the inputs.
+        Rate of alpha dropout on the inputs; of ordinary dropout in the rivals.
     standardize : bool, default=True
         Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
         centred too, and all scaled by one constant.

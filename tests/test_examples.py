@@ -41,7 +41,7 @@ def check_picture(figure):
         ("depth", ["32 layers: training loss"]),
         ("alpha_dropout", ["behind layer 16"]),
         ("choose_architecture", ["28 fits", "best: "]),
-        ("cnn", ["4. linear layer"]),
+        ("cnn", ["\nlayer 4 "]),
         ("self_normalization", ["\nsnn ", "\nresnet ", "\nthe SNN. Healthy: 16 hidden layers"]),
     ],
 )
