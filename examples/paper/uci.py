@@ -5,7 +5,7 @@
 Every set that is found, on its published folds: the official test file where there is one, else the four
 published draws (of which the paper used one; which, it does not say). All methods run untuned, with
 seed = fold; with --tune the networks, and they alone, choose among SETTINGS (--tune 8: among eight of them,
-drawn once) by accuracy on a fifth of the training rows and are trained again on all of them. Nothing is chosen
+drawn once) by accuracy on a fifth of the training rows, and are trained again on all. Nothing is chosen
 by test rows.
 
 Each result is appended to the file as it comes, and a stopped run goes on behind it. At the end the tables
