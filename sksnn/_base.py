@@ -363,11 +363,11 @@ class BaseSNN(BaseEstimator):
         callable_architecture = not isinstance(self._blueprint["architecture"], str)
         return self._generators.as_global() if callable_architecture else nullcontext()
 
-    def _make_net(self, model, callbacks=(), masked=False, batch_size=1):
+    def _make_net(self, model, callbacks=(), masked=False, watched=False, batch_size=1):
         """Wrap a model in a skorch net with this estimator's loss, optimizer and callbacks."""
         return self._net_class(
             model,
-            criterion=self._make_criterion(masked),
+            criterion=self._make_criterion(masked, watched),
             optimizer=partial(
                 _training.make_optimizer,
                 self.optimizer,
@@ -400,7 +400,7 @@ class BaseSNN(BaseEstimator):
             stopper=stopper,
         )
         masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
-        net = self._make_net(model, callbacks, masked, batch_size)
+        net = self._make_net(model, callbacks, masked, valid is not None, batch_size)
         if "net_" in vars(self):
             net.continue_from(self.net_)
         try:

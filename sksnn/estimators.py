@@ -105,7 +105,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     label_smoothing : float or "auto", default="auto"
         Share of each target spread evenly over the classes during training, in [0, 1). "auto": 0.1
         for a 1-D y, where it improved accuracy and log-loss; 0 for tasks, whose rare positives it
-        drowns.
+        drowns, and with early stopping, which watches the loss without it: where classes are easily
+        told apart that loss is lowest in the first epochs, before the network is as unsure as it is
+        taught to be.
     missing_label : float, default=nan
         What marks a missing label in a 2-D y. -1 is the other useful value: scikit-learn's
         splitters refuse NaN with ``cv=5``.
@@ -411,10 +413,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     def _scale_target(self, y):
         return y
 
-    def _make_criterion(self, masked):
+    def _make_criterion(self, masked, watched):
         smoothing = self.label_smoothing
         if smoothing == "auto":
-            smoothing = 0.0 if self._two_dimensional else AUTO_LABEL_SMOOTHING
+            smoothing = 0.0 if self._two_dimensional or watched else AUTO_LABEL_SMOOTHING
         if self._two_dimensional:
             return losses.BinaryCrossEntropy(masked, smoothing)
         return losses.CrossEntropy(label_smoothing=smoothing)
@@ -845,7 +847,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         scaled = (y.reshape(-1, self.n_outputs_) - self._target_mean) / self._target_scale
         return scaled.reshape(y.shape)
 
-    def _make_criterion(self, masked):
+    def _make_criterion(self, masked, watched):
         if self.loss == "quantile":
             return losses.Quantile(masked, self.quantile)
         return REGRESSION_LOSSES[self.loss](masked)

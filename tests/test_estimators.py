@@ -360,6 +360,17 @@ def test_sparse_rows_stay_sparse(cancer, monkeypatch):
     np.testing.assert_allclose(encoder.scale.numpy(), np.sqrt(X.var(axis=0).mean()))
 
 
+def test_labels_are_smoothed_by_default_unless_tasks_or_a_watched_loss_speak_against_it(cancer, tasks):
+    """With early stopping, the best epoch of easy classes was the first: the watched loss is not smoothed."""
+
+    def smoothing(*data, **parameters):
+        return SNNClassifier(**SMALL, **parameters).fit(*data).net_.criterion_.label_smoothing
+
+    assert smoothing(*cancer) == 0.1
+    assert smoothing(*cancer, early_stopping=True) == smoothing(*tasks) == 0
+    assert smoothing(*cancer, early_stopping=True, label_smoothing=0.2) == 0.2
+
+
 # ---------------------------------------------------------------- encoding
 
 CODED = pytest.mark.parametrize("encoding", ["onehot", "thermometer", "piecewise"])
