@@ -65,7 +65,7 @@ LEVERS = {
         "rate 0.002": {"lr": 2e-3},
         "30 epochs": {"max_epochs": 30},
         "100 epochs": {"max_epochs": 100},
-        "early stopping": {"early_stopping": True, "max_epochs": 200},
+        "early stopping": {"early_stopping": True, "max_epochs": 200, "label_smoothing": 0.0},
         "SGD": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-3, "optimizer_params": {"momentum": 0.9}},
     },
     "regression": {
