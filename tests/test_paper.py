@@ -76,6 +76,16 @@ def test_summary_counts_sets_that_all_methods_have_run():
     assert table["seconds"].tolist() == [2, 4]
 
 
+def test_standard_error_of_a_mean_over_sets_of_two_folds():
+    rows = [(m, s, f, rng.normal()) for m in "xy" for s in range(3) for f in range(2)]
+    results = pd.DataFrame(rows, columns=["method", "set", "fold", "score"])
+    found = records.standard_error(results, "score")
+    for method in "xy":
+        values = results[results.method == method].pivot(index="set", columns="fold", values="score")
+        halves = (values[0] - values[1]) / 2  # two folds lie as far from their mean
+        assert_allclose(found[method], np.sqrt((halves**2).sum()) / 3)
+
+
 def test_records_survive_a_stop(tmp_path):
     path = tmp_path / "new" / "results.csv"
     lines = records.Records(path, ("set", "fold"), ("score",))

@@ -118,7 +118,7 @@ def summarise(results, reference, score="accuracy"):
     Returns
     -------
     table : DataFrame
-        A row a method, the best mean rank first: mean score, mean rank, ranks of log-loss and AUC among
+        A row a method, the best mean rank first: mean score, its standard error by folds, mean rank, ranks of log-loss and AUC among
         those methods that have probabilities, on how many sets it is best (alone or with others), sets on
         which the reference is better and worse, Wilcoxon's p two-sided and for "the reference is better",
         seconds of all fits together.
@@ -130,6 +130,7 @@ def summarise(results, reference, score="accuracy"):
     table = pd.DataFrame(
         {
             f"mean {score}": scores.mean(),
+            "standard error": standard_error(results[results.set.isin(scores.index)], score),
             "mean rank": mean_ranks(scores),
             "log-loss rank": mean_ranks(-by_set["log_loss"].dropna(axis=1)),
             "AUC rank": mean_ranks(by_set["auc"].dropna(axis=1, how="all").dropna()),
@@ -142,6 +143,16 @@ def summarise(results, reference, score="accuracy"):
         }
     )
     return table.sort_values("mean rank")
+
+
+def standard_error(results, score):
+    """Return, by method, how far the mean over sets would vary with the folds; sets of one fold add nothing.
+
+    The published draws overlap, so it is too small rather than too large.
+    """
+    folds = results.groupby(["method", "set"])[score].agg(["var", "count"])
+    variance = (folds["var"] / folds["count"]).fillna(0).groupby("method")
+    return np.sqrt(variance.sum()) / variance.count()
 
 
 def complete(results, score):
