@@ -118,10 +118,10 @@ def summarise(results, reference, score="accuracy"):
     Returns
     -------
     table : DataFrame
-        A row a method, the best mean rank first: mean score, its standard error by folds, mean rank, ranks of log-loss and AUC among
-        those methods that have probabilities, on how many sets it is best (alone or with others), sets on
-        which the reference is better and worse, Wilcoxon's p two-sided and for "the reference is better",
-        seconds of all fits together.
+        A row a method, the best mean rank first: mean score, its standard error by folds, mean rank, ranks of
+        log-loss and AUC among those methods that have probabilities, on how many sets it is best (alone or
+        with others), sets on which the reference is better and worse, Wilcoxon's p two-sided and for "the
+        reference is better", seconds of all fits together.
     """
     by_set = {name: complete(results, name) for name in (score, "log_loss", "auc", "seconds")}
     scores = by_set[score]
