@@ -77,6 +77,7 @@ LEVERS = {
         "piecewise, dropout 0.02": {"encoding": "piecewise", "dropout": 0.02},
         "piecewise, batches of 64": {"encoding": "piecewise", "batch_size": 64},
         "piecewise, batches of 256": {"encoding": "piecewise", "batch_size": 256},
+        "piecewise, rectangular": {"encoding": "piecewise", "layer_form": "rectangular"},
         "piecewise, 2 layers": {"encoding": "piecewise", "n_layers": 2},
         "piecewise, 8 layers": {"encoding": "piecewise", "n_layers": 8},
         "piecewise, rate 0.002": {"encoding": "piecewise", "lr": 2e-3},
