@@ -97,6 +97,7 @@ def picture_path(gallery_conf, script_vars):
 GALLERY_ORDER = (
     "quickstart",
     "multitask_missing_labels",
+    "encoding",
     "choose_architecture",
     "cnn",
     "depth",

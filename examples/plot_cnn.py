@@ -22,6 +22,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 from sksnn import SNNClassifier
+from sksnn.diagnostics import layer_moments
 from sksnn.networks import AlphaDropout, lecun_normal_
 
 plt.style.use("petroff10")  # colours that all can tell apart
@@ -103,19 +104,14 @@ for name, parameters in networks.items():
 # %%
 # A look inside
 # -------------
-# ``net_.module_.network`` is our module, trained.
+# ``net_.module_.network`` is our module, trained; ``layer_moments`` measures what each of its layers makes.
 
 best = models["SELU, convolutional"]
-activations, x = [], torch.from_numpy(X_test).float().view(-1, 1, 8, 8)
-with torch.no_grad():
-    for layer in best.net_.module_.network.features:
-        x = layer(x)
-        if isinstance(layer, nn.SELU):
-            activations.append(x)
+features = best.net_.module_.network.features
+moments = layer_moments(best, X_test)
 print("\nSELU, convolutional, after training: mean and variance of the activations")
-for i, values in enumerate(activations, 1):
-    kind = "convolution" if values.ndim == 4 else "linear layer"
-    print(f"{i}. {kind:12s} {values.mean():6.2f} {values.var():6.2f}")
+for i, (mean, variance) in enumerate(zip(moments.mean[1:], moments.variance[1:], strict=True), 1):
+    print(f"layer {i} {mean:6.2f} {variance:6.2f}")
 
 # %%
 # The picture
@@ -137,7 +133,8 @@ left.suptitle(f"Mean and range of {N_SEEDS} seeds")
 
 middle.suptitle("SELU network: a digit in its first layer")
 shown = int(np.flatnonzero(y_test == 3)[0])
-maps = [X_test[shown].reshape(8, 8), *activations[0][shown].numpy()]
+pixels = torch.from_numpy(X_test[shown]).float().view(1, 1, 8, 8)
+maps = [X_test[shown].reshape(8, 8), *features[:2](pixels)[0].detach().numpy()]
 cells = middle.subplots(4, 5)
 for axis in cells.flat:
     axis.axis("off")

@@ -35,8 +35,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, strati
 # %%
 # Four networks
 # -------------
-# Three come by name. The fourth is the SNN with nothing changed but its weights: those that torch draws for
-# a linear layer have a third of the variance that SELU needs.
+# Three come by name. The fourth is the SNN with nothing changed but its weights and biases: the weights that
+# torch draws for a linear layer have a third of the variance that SELU needs, and its biases are random.
 
 
 def selu_with_torch_weights(depth):

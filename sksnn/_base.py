@@ -25,10 +25,12 @@ from .networks import EncodedNetwork, layer_sizes
 # accuracy than it saves.
 EARLY_STOPPING_ROWS = 10_000
 
-# batch_size="auto" is the power of two nearest to n_rows / 32, within these bounds: enough steps an
-# epoch on small data, full vectors on large.
+# encoding="auto" leaves wider rows alone: nine codes a column would make the network mostly first layer.
+MOST_ENCODED_COLUMNS = 100
+
+# batch_size="auto" is the power of two nearest to n_rows / 32, within bounds: enough steps an epoch on
+# small data, full vectors on large.
 STEPS_PER_EPOCH = 32
-AUTO_BATCH = (32, 256)
 
 # What fit learns beside the attributes that end in an underscore.
 PRIVATE_STATE = (
@@ -87,7 +89,7 @@ class BaseSNN(BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
         "standardize": ["boolean"],
-        "encoding": [StrOptions({*ENCODINGS}), None],
+        "encoding": [StrOptions({"auto", *ENCODINGS}), None],
         "optimizer": [StrOptions(set(_training.OPTIMIZERS)), type],
         "optimizer_params": [dict, None],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -287,9 +289,15 @@ class BaseSNN(BaseEstimator):
             standardizer = Standardizer.fit(table.X, table.weight)
         else:
             standardizer = Standardizer.identity(table.X.shape[1])
-        if self.encoding is None or sparse.issparse(table.X):
+        encoding = self._auto_encoding(table.X.shape[1]) if self.encoding == "auto" else self.encoding
+        if encoding is None or sparse.issparse(table.X):
             return standardizer
-        return ColumnEncoder.fit(table.X, table.weight, self.encoding, standardizer)
+        return ColumnEncoder.fit(table.X, table.weight, encoding, standardizer)
+
+    def _auto_encoding(self, n_columns):
+        """Return the code measured to be best, or None for a user's own module, which may want pixels."""
+        encodes = isinstance(self.architecture, str) and n_columns <= MOST_ENCODED_COLUMNS
+        return self._best_encoding if encodes else None
 
     def _resume(self):
         """Return the present model, if the parameters still describe it."""
@@ -355,11 +363,11 @@ class BaseSNN(BaseEstimator):
         callable_architecture = not isinstance(self._blueprint["architecture"], str)
         return self._generators.as_global() if callable_architecture else nullcontext()
 
-    def _make_net(self, model, callbacks=(), masked=False, batch_size=1):
+    def _make_net(self, model, callbacks=(), masked=False, watched=False, batch_size=1):
         """Wrap a model in a skorch net with this estimator's loss, optimizer and callbacks."""
         return self._net_class(
             model,
-            criterion=self._make_criterion(masked),
+            criterion=self._make_criterion(masked, watched),
             optimizer=partial(
                 _training.make_optimizer,
                 self.optimizer,
@@ -392,7 +400,7 @@ class BaseSNN(BaseEstimator):
             stopper=stopper,
         )
         masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
-        net = self._make_net(model, callbacks, masked, batch_size)
+        net = self._make_net(model, callbacks, masked, valid is not None, batch_size)
         if "net_" in vars(self):
             net.continue_from(self.net_)
         try:
@@ -448,7 +456,7 @@ class BaseSNN(BaseEstimator):
     def _batch_size(self, n_rows):
         if self.batch_size != "auto":
             return self.batch_size
-        return int(np.clip(2 ** round(np.log2(n_rows / STEPS_PER_EPOCH)), *AUTO_BATCH))
+        return int(np.clip(2 ** round(np.log2(n_rows / STEPS_PER_EPOCH)), *self._auto_batch))
 
     @contextmanager
     def _device_context(self):

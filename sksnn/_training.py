@@ -28,6 +28,10 @@ LEAST_FORWARD_ROWS = 256  # below, weights are read more often than rows
 # Numbers gathered at once for minibatches: 2**18 float32 are 1 MiB, which a core's cache holds.
 GATHERED_ELEMENTS = 2**18
 
+# Numbers of rows with codes that a host keeps encoded, half a gigabyte in float32; of more rows the codes,
+# nine times X at most, are made again in each epoch.
+CODED_ELEMENTS = 2**27
+
 
 # ---------------------------------------------------------------- rows and batches
 
@@ -48,8 +52,8 @@ class Batch(tuple):
         return [Batch(*part) for part in zip(*parts, strict=True)]
 
 
-class SparseInputs:
-    """CSR rows on the host that become dense, encoded tensors only as they are indexed."""
+class LazyInputs:
+    """Rows on the host that become dense, encoded tensors only as they are indexed."""
 
     def __init__(self, X, encoder, device, dtype):
         self.X, self.encoder, self.device, self.dtype = X, encoder, device, dtype
@@ -69,16 +73,19 @@ def encode(X, encoder, device, dtype):
     Parameters
     ----------
     X : ndarray, scipy CSR or Tensor of shape (n_rows, n_features)
-        A sparse one stays sparse.
     encoder : nn.Module
     device, dtype : torch.device, torch.dtype
         Of the result.
 
     Returns
     -------
-    inputs : Tensor or SparseInputs
+    inputs : Tensor or LazyInputs
+        Lazy where rows are sparse, or so many that their codes would fill the host's memory.
     """
-    return (SparseInputs if sparse.issparse(X) else encode_chunks)(X, encoder, device, dtype)
+    widened = X.shape[0] * encoder.n_inputs if encoder.n_inputs > X.shape[1] else 0
+    on_host = str(device) == "cpu" and not torch.is_tensor(X)
+    lazy = sparse.issparse(X) or (on_host and widened > CODED_ELEMENTS)
+    return (LazyInputs if lazy else encode_chunks)(X, encoder, device, dtype)
 
 
 def encode_chunks(X, encoder, device, dtype):
@@ -112,7 +119,7 @@ class Rows(Dataset):
 
     Parameters
     ----------
-    inputs : Tensor or SparseInputs
+    inputs : Tensor or LazyInputs
     y, weight : Tensor, default=None
     """
 

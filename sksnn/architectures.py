@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .networks import SNN, check_masks, draw_keep, lecun_linear
+from .networks import SNN, Dropout, check_masks, lecun_linear
 
 __all__ = [
     "ARCHITECTURES",
@@ -78,31 +78,6 @@ class WeightNormLinear(nn.Module):
     def forward(self, x):
         """Map (n, n_inputs) to (n, n_outputs)."""
         return F.linear(x, self.gain[:, None] * F.normalize(self.direction), self.bias)
-
-
-class Dropout(nn.Module):
-    """Set units to 0 at random and scale the others by 1 / (1 - rate), arXiv:1207.0580.
-
-    Unlike ``torch.nn.Dropout`` it draws from a generator of its own, and takes masks drawn elsewhere.
-    """
-
-    def __init__(self, rate=0.0, generator=None):
-        super().__init__()
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate must be in [0, 1); got {rate}. Use 0 to drop nothing.")
-        self.rate, self.generator = rate, generator
-
-    def forward(self, x, keep=None):
-        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw."""
-        if not self.training or self.rate == 0:
-            return x
-        if keep is None:
-            keep = draw_keep(x.shape, self.rate, self.generator, x.device)
-        return x * (keep.to(x.dtype) / (1 - self.rate))
-
-    def extra_repr(self):
-        """Name the rate in the module's repr."""
-        return f"rate={self.rate}"
 
 
 # ---------------------------------------------------------------- blocks of hidden layers
@@ -466,7 +441,8 @@ def build_network(
     Raises
     ------
     TypeError
-        If the callable returns anything but a module with parameters.
+        If the architecture is a module itself, or the callable returns anything but a module with
+        parameters.
 
     Examples
     --------
@@ -476,6 +452,12 @@ def build_network(
     if not callable(architecture):
         return ARCHITECTURES[architecture](
             n_inputs, n_outputs, hidden_layer_sizes, dropout, input_dropout, generator, dropout_generator
+        )
+    if isinstance(architecture, nn.Module):
+        raise TypeError(
+            "architecture must be a name or make a new torch.nn.Module when called with (n_inputs, "
+            f"n_outputs); got a module, {type(architecture).__name__}. Give its class, "
+            "functools.partial(its class, ...), or a function that returns one."
         )
     network = architecture(n_inputs, n_outputs)
     if not isinstance(network, nn.Module) or next(network.parameters(), None) is None:

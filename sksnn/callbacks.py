@@ -1,9 +1,11 @@
 """skorch callbacks of ours, for the ``callbacks`` of the estimators."""
 
+from numbers import Integral
+
 import torch
 from skorch.callbacks import Callback, PrintLog
 
-from .diagnostics import MEAN_KEY, VARIANCE_KEY, network_moments
+from ._moments import MEAN_KEY, VARIANCE_KEY, network_moments
 
 __all__ = ["MomentRecorder"]
 
@@ -38,9 +40,9 @@ class MomentRecorder(Callback):
 
     def on_train_begin(self, net, X=None, **kwargs):
         """Choose the rows."""
-        if self.n_rows < 1:
-            raise ValueError(f"n_rows must be at least 1; got {self.n_rows}. 256 is the default.")
-        index = torch.linspace(0, len(X) - 1, min(self.n_rows, len(X)), dtype=torch.float64).long()
+        if not isinstance(self.n_rows, Integral) or self.n_rows < 1:
+            raise ValueError(f"n_rows must be a whole number of at least 1; got {self.n_rows!r}. Try 256.")
+        index = torch.linspace(0, len(X) - 1, min(int(self.n_rows), len(X)), dtype=torch.float64).long()
         # Sparse rows live on the host and become dense here.
         self.inputs_ = X.inputs[index.to(X.inputs.device)]
         for _, callback in net.callbacks_:
@@ -54,5 +56,5 @@ class MomentRecorder(Callback):
         net.history.record(VARIANCE_KEY, moments.variance.tolist())
 
     def on_train_end(self, net, **kwargs):
-        """Let go of the rows."""
-        del self.inputs_
+        """Let go of the rows; there are none if training was interrupted before it began."""
+        self.__dict__.pop("inputs_", None)

@@ -18,12 +18,19 @@ __all__ = [
     "encoder_from",
 ]
 
-# What a column may be given as beside its standardised value.
-ENCODINGS = ("indicator", "piecewise")
+#: Names of the codes that may be set beside a column.
+#:
+#: >>> ENCODINGS
+#: ('onehot', 'thermometer', 'piecewise')
+ENCODINGS = ("onehot", "thermometer", "piecewise")
 
-# A column of at most so many distinct values gets an indicator of each, a longer one N_BINS bins.
+# A column of at most so many distinct values gets an indicator of each; others are cut into N_BINS.
 FEW_VALUES = 10
 N_BINS = 9
+
+# The deviation of all indicators of a column together, in that of the column. At 1 they overfit: what a rare
+# value means is learned from few rows (examples/paper/defaults.py). Ramps have the column's.
+INDICATOR_DEVIATION = 0.5
 
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.
 CHUNK_ELEMENTS = 2**20
@@ -135,6 +142,9 @@ class Standardizer(nn.Module):
     tensor([[2.]], dtype=torch.float64)
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, mean, scale):
         super().__init__()
         mean, scale = np.asarray(mean, np.float64), np.asarray(scale, np.float64)
@@ -195,8 +205,8 @@ class ColumnEncoder(Standardizer):
 
     A network of few units bends a function of one column at few places; codes give it the places
     at which to bend. A code is an indicator of an interval, 1 where ``low < x <= high``, or a ramp that
-    rises from 0 at `low` to 1 at `high`. The codes of a column have together the variance of one
-    standardised column, so a column of many codes does not outweigh the others.
+    rises from 0 at `low` to 1 at `high`. The ramps of a column have together the variance of one standardised
+    column, its indicators a quarter of it, so a column of many codes does not outweigh the others.
 
     Parameters
     ----------
@@ -224,12 +234,16 @@ class ColumnEncoder(Standardizer):
 
     Examples
     --------
-    >>> encoder = ColumnEncoder.fit(np.array([[1.0], [1], [2], [3]]), encoding="indicator")
+    >>> encoder = ColumnEncoder.fit(np.array([[1.0], [1], [2], [3]]), encoding="onehot")
     >>> encoder.column.tolist(), encoder.low.tolist(), encoder.high.tolist()
     ([0, 0, 0], [-inf, 1.5, 2.5], [1.5, 2.5, inf])
     >>> encoder(torch.tensor([[1.0], [3.0]])).shape
     torch.Size([2, 4])
     """
+
+    column: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
 
     def __init__(self, mean, scale, column, low, high, n_indicators):
         super().__init__(mean, scale)
@@ -237,9 +251,10 @@ class ColumnEncoder(Standardizer):
         self.register_buffer("low", torch.from_numpy(np.array(low, np.float64)))
         self.register_buffer("high", torch.from_numpy(np.array(high, np.float64)))
         self.register_buffer("n_indicators", torch.tensor(int(n_indicators)))
+        self._n_indicators = int(n_indicators)
 
     @classmethod
-    def fit(cls, X, weight=None, encoding="indicator", standardizer=None):
+    def fit(cls, X, weight=None, encoding="onehot", standardizer=None):
         """Learn statistics and codes of X.
 
         Parameters
@@ -247,11 +262,11 @@ class ColumnEncoder(Standardizer):
         X : ndarray or Tensor of shape (n_rows, n_features)
         weight : ndarray of shape (n_rows,), default=None
             Row weights, which count in the quantiles too; rows of weight 0 are as if absent.
-        encoding : {"indicator", "piecewise"}, default="indicator"
-            Columns of three to ten distinct values get an indicator of each value. Longer ones get,
-            at the eight inner quantiles that cut them into nine parts, "indicator": one of being above
-            each (a thermometer); "piecewise": a ramp through each part. Columns of one or two values
-            have no code, since it would say nothing new.
+        encoding : {"onehot", "thermometer", "piecewise"}, default="onehot"
+            All give columns of three to ten distinct values an indicator of each. Longer columns have no
+            code ("onehot"), or are cut at the eight inner quantiles into nine parts: "thermometer" has an
+            indicator of being above each cut, "piecewise" a ramp through each part. Columns of one
+            or two values have no code, since it would say nothing new.
         standardizer : Standardizer, default=None
             What is done to the columns themselves; None learns it.
 
@@ -260,12 +275,12 @@ class ColumnEncoder(Standardizer):
         encoder : ColumnEncoder
         """
         plain = Standardizer.fit(X, weight) if standardizer is None else standardizer
-        blocks = [_column_codes(j, *_distinct(X[:, j], weight), encoding) for j in range(X.shape[1])]
+        blocks = [_column_codes(j, X[:, j], weight, encoding) for j in range(X.shape[1])]
         blocks = sorted((b for b in blocks if len(b.low)), key=lambda block: block.is_ramp)
         n_inputs = X.shape[1] + sum(len(block.low) for block in blocks)
-        # Blocks count as one column each; the gain brings the mean variance of all inputs back to 1,
-        # which LeCun's initialisation asks for.
-        gain = np.sqrt(n_inputs / (X.shape[1] + len(blocks)))
+        variance = X.shape[1] + sum(1 if block.is_ramp else INDICATOR_DEVIATION**2 for block in blocks)
+        # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for.
+        gain = np.sqrt(n_inputs / variance)
         return cls(
             mean=np.concatenate([plain.mean, *(block.mean for block in blocks)]),
             scale=np.concatenate([plain.scale, *(block.scale for block in blocks)]) / gain,
@@ -279,8 +294,7 @@ class ColumnEncoder(Standardizer):
         """Return columns and codes, centred and scaled, in float64, on the device of X."""
         X = X.to(torch.float64)
         column, low, high = (values.to(X.device) for values in (self.column, self.low, self.high))
-        n = int(self.n_indicators)
-        x = X[:, column]
+        n, x = self._n_indicators, X[:, column]
         indicators = (x[:, :n] > low[:n]) & (x[:, :n] <= high[:n])
         ramps = ((x[:, n:] - low[n:]) / (high[n:] - low[n:])).clamp_(0, 1)
         return super().forward(torch.cat([X, indicators.to(torch.float64), ramps], dim=1))
@@ -328,29 +342,30 @@ def _distinct(values, weight):
     return values.astype(np.float64), mass
 
 
-def _column_codes(column, values, mass, encoding):
-    """Choose the codes of a column from its distinct values and their weights."""
+def _column_codes(column, values, weight, encoding):
+    """Choose the codes of a column from its distinct values and the weight of each."""
+    values, mass = _distinct(values, weight)
     # Between two values, so that a value met again with another rounding has the same code.
     between = values[:-1] / 2 + values[1:] / 2
     between = np.where((between >= values[:-1]) & (between < values[1:]), between, values[:-1])
     cumulated = np.cumsum(mass)
     cuts = np.unique(np.searchsorted(cumulated, np.arange(1, N_BINS) / N_BINS * cumulated[-1]))
     cuts = cuts[cuts < len(between)]
-    is_ramp = encoding == "piecewise" and len(values) > FEW_VALUES
-    if len(values) < 3:
-        low = high = np.empty(0)
-    elif len(values) <= FEW_VALUES:
+    few = len(values) <= FEW_VALUES
+    is_ramp = encoding == "piecewise" and not few
+    low = high = np.empty(0)
+    if 3 <= len(values) <= FEW_VALUES:
         low, high = np.append(-np.inf, between), np.append(between, np.inf)
     elif is_ramp:
         edges = np.unique(values[[0, *cuts, -1]])
         low, high = edges[:-1], edges[1:]
-    else:
-        low = between[cuts]
-        high = np.full(len(low), np.inf)
+    elif encoding == "thermometer" and not few:
+        low, high = between[cuts], np.full(len(cuts), np.inf)
     code = _ramp if is_ramp else _indicator
     moments = [_weighted_moments(code(values, *ends), mass) for ends in zip(low, high, strict=True)]
     mean, variance = np.array(moments).reshape(-1, 2).T
-    return _Block(column, is_ramp, low, high, mean, np.full(len(low), np.sqrt(variance.sum())))
+    scale = np.sqrt(variance.sum()) / (1 if is_ramp else INDICATOR_DEVIATION)
+    return _Block(column, is_ramp, low, high, mean, np.full(len(low), scale))
 
 
 def _indicator(x, low, high):

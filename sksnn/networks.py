@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .theory import SATURATION_01, alpha_dropout_affine, fixed_point, selu_parameters
+from .theory import SATURATION_01, alpha_dropout_affine, selu_parameters
 
 __all__ = [
     "SNN",
@@ -189,7 +189,7 @@ class AlphaDropout(nn.Module):
     Raises
     ------
     ValueError
-        If the rate is outside [0, 1) or the variance not positive.
+        If the rate is outside [0, 1), the variance not positive, or a value not finite.
 
     Notes
     -----
@@ -232,6 +232,31 @@ class AlphaDropout(nn.Module):
         return f"rate={self.rate}, mean={self.mean}, variance={self.variance}"
 
 
+class Dropout(nn.Module):
+    """Set units to 0 at random and scale the others by 1 / (1 - rate), arXiv:1207.0580.
+
+    Unlike ``torch.nn.Dropout`` it draws from a generator of its own, and takes masks drawn elsewhere.
+    """
+
+    def __init__(self, rate=0.0, generator=None):
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must be in [0, 1); got {rate}. Use 0 to drop nothing.")
+        self.rate, self.generator = rate, generator
+
+    def forward(self, x, keep=None):
+        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw."""
+        if not self.training or self.rate == 0:
+            return x
+        if keep is None:
+            keep = draw_keep(x.shape, self.rate, self.generator, x.device)
+        return x * (keep.to(x.dtype) / (1 - self.rate))
+
+    def extra_repr(self):
+        """Name the rate in the module's repr."""
+        return f"rate={self.rate}"
+
+
 def check_masks(masks, n_layers):
     """Return the masks handed to a network; refuse those that are not one for the inputs and one a layer."""
     if masks and len(masks) != n_layers + 1:
@@ -242,12 +267,15 @@ def check_masks(masks, n_layers):
     return masks
 
 
-def _checked_selu_parameters(mean, variance):
-    """Return the SELU of a fixed point that attracts."""
-    alpha, scale = map(float, selu_parameters(mean, variance))
-    if (mean, variance) != (0.0, 1.0):
-        fixed_point(alpha=alpha, scale=scale)
-    return alpha, scale
+def _checked_point(point):
+    """Return mean and variance of a fixed point."""
+    try:
+        mean, variance = map(float, point)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"fixed_point must be a pair of numbers, (mean, variance); got {point!r}. The paper's is (0, 1)."
+        ) from None
+    return mean, variance
 
 
 @torch.no_grad()
@@ -275,19 +303,20 @@ class SNN(nn.Module):
         Where masks are drawn from.
     fixed_point : tuple of float, default=(0.0, 1.0)
         Mean and variance that activations settle at. Another one than the paper's gets its own SELU
-        (`theory.selu_parameters`) and dropout; for a mean other than 0 the weights of each unit
-        start with sum 0, as the theory assumes: else the mean of the layer below moves every unit.
+        (`theory.selu_parameters`) and dropout; for a mean other than 0 the weights of each unit behind
+        the first layer, whose inputs have mean 0, start with sum 0, as the theory assumes: else the
+        mean of the layer below moves every unit.
 
     Raises
     ------
     ValueError
-        If no SELU has this fixed point, or it repels.
+        If ``fixed_point`` is no pair of numbers, or no SELU has that fixed point.
 
     Notes
     -----
     Shape: (n, n_inputs) to (n, n_outputs), the logits. Inputs must have mean 0 and variance 1.
-    For another fixed point inside an estimator, give it a callable:
-    ``architecture=lambda n_inputs, n_outputs: SNN(n_inputs, n_outputs, (64,) * 8, fixed_point=(0.1, 1.5))``.
+    For another fixed point inside an estimator, give it a callable that pickles:
+    ``architecture=functools.partial(SNN, hidden_layer_sizes=(64,) * 8, fixed_point=(0.1, 1.5))``.
 
     Examples
     --------
@@ -309,14 +338,15 @@ class SNN(nn.Module):
     ):
         super().__init__()
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
-        mean, variance = self.fixed_point = tuple(map(float, fixed_point))
-        self.alpha, self.scale = _checked_selu_parameters(mean, variance)
+        mean, variance = self.fixed_point = _checked_point(fixed_point)
+        self.alpha, self.scale = map(float, selu_parameters(mean, variance))
         widths = (n_inputs, *self.hidden_layer_sizes, n_outputs)
         self.layers = nn.ModuleList(
             lecun_linear(i, o, generator) for i, o in zip(widths[:-1], widths[1:], strict=True)
         )
         if mean != 0:
-            for layer in self.layers:
+            # Not the first: its inputs have mean 0, and what correlated columns share would be lost.
+            for layer in self.layers[1:]:
                 _centre_(layer.weight)
         self.input_dropout = AlphaDropout(input_dropout, generator=dropout_generator)
         saturation = -self.scale * self.alpha

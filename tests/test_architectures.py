@@ -131,6 +131,12 @@ def test_a_wrong_return_is_named(wrong):
         build_network(lambda i, o: wrong, 5, 3, (), 0, 0)
 
 
+def test_a_module_is_no_architecture(iris):
+    """Found by review: it was called with the widths, "takes 2 positional arguments but 3 were given"."""
+    with raises("got a module, Linear. Give its class, functools.partial(its class, ...), or", TypeError):
+        SNNClassifier(architecture=nn.Linear(4, 3)).fit(*iris)
+
+
 # ---------------------------------------------------------------- initialisation
 
 

@@ -3,23 +3,28 @@
 import json
 import pickle
 import sys
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import SMALL, raises
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from skorch.callbacks import Callback
 from torch import nn
 
-from sksnn import SNNClassifier, SNNRegressor, diagnostics
+from sksnn import SNNClassifier, SNNRegressor, _moments, diagnostics
 from sksnn.architectures import ARCHITECTURES
 from sksnn.callbacks import MomentRecorder
 from sksnn.diagnostics import (
     Finding,
+    FixedPoint,
     LayerMomentsDisplay,
     MomentHistoryDisplay,
     MomentMapDisplay,
@@ -29,7 +34,7 @@ from sksnn.diagnostics import (
     moment_history,
     network_moments,
 )
-from sksnn.networks import SNN, AlphaDropout, lecun_normal_
+from sksnn.networks import SNN, AlphaDropout, Dropout, lecun_normal_
 from sksnn.theory import ALPHA_01, LAMBDA_01, fixed_point, moment_map, moment_trajectory
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -168,7 +173,7 @@ def test_convolutions_count_channels_over_rows_and_positions():
 def test_chunks_agree_with_one_pass(monkeypatch, recorded):
     model, X = recorded
     whole = numbers(layer_moments(model, X))
-    monkeypatch.setattr("sksnn.diagnostics.CHUNK_ELEMENTS", 7 * X.shape[1])
+    monkeypatch.setattr("sksnn._moments.CHUNK_ELEMENTS", 7 * X.shape[1])
     for one, other in zip(numbers(layer_moments(model, X)), whole, strict=True):
         assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
@@ -187,6 +192,19 @@ def test_sparse_rows_float32_rows_and_an_exported_model_agree(recorded):
             assert_allclose(one, two, rtol=1e-3, atol=1e-5)
     for one, two in zip(numbers(layer_moments(model.net_.module_, X)), dense, strict=True):
         assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+def functional_selu(x):
+    return F.selu(x)
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
 
 
 class Failing(nn.Module):
@@ -244,10 +262,115 @@ def test_errors(recorded, diabetes):
         layer_moments(nn.Linear(2, 1), np.empty((0, 2)))
     with raises("the estimator has recorded no moments. Fit it with callbacks="):
         moment_history(linear)
-    with raises("n_rows must be at least 1; got 0"):
-        SNNRegressor(**SMALL, callbacks=[MomentRecorder(0)]).fit(*diabetes)
+    for wrong in (0, 2.5, None, "all"):  # found by review: the last three were a bare TypeError
+        with raises(f"n_rows must be a whole number of at least 1; got {wrong!r}. Try 256."):
+            SNNRegressor(**SMALL, callbacks=[MomentRecorder(wrong)]).fit(*diabetes)
+    with raises("X must have at least 2 rows to compare; got 1. Give a few hundred."):
+        check_self_normalization(model, X[:1])  # found by review: "rows look alike"
     with raises("ax must be 2 axes, one above the other; got 1"):
         LayerMomentsDisplay(layer_moments(model, X)).plot(plt.subplots()[1])
+
+
+def test_a_module_s_rows_of_any_numeric_kind_agree():
+    """Found by review: sparse rows, whole numbers and truth values failed inside torch."""
+    network = SNN(4, 2, (6, 5), generator=torch.Generator().manual_seed(0))
+    X = np.random.default_rng(0).integers(0, 2, (50, 4))
+    dense = numbers(layer_moments(network, X.astype(float)))
+    kinds = [
+        X,
+        X.astype(bool),
+        X.tolist(),
+        pd.DataFrame(X),
+        sparse.csr_matrix(X),
+        sparse.coo_array(X),
+        X[::-1],
+    ]
+    for rows in [*kinds, torch.as_tensor(X), sparse.csr_matrix(X.astype(float))]:
+        for one, other in zip(numbers(layer_moments(network, rows)), dense, strict=True):
+            assert_allclose(one, other, rtol=1e-6)
+    assert LayerMomentsDisplay.from_estimator(network, sparse.csr_matrix(X)).lines_
+
+
+def test_sparse_rows_become_dense_a_chunk_at_a_time(monkeypatch):
+    monkeypatch.setattr("sksnn._moments.CHUNK_ELEMENTS", 30)
+    network, seen = SNN(3, 2, (6,)), []
+    network.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    layer_moments(network, sparse.random(35, 3, random_state=0))
+    assert seen == [10, 10, 10, 5]
+
+
+def test_indices_for_an_embedding_stay_whole():
+    network = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3), nn.SELU(), nn.Linear(3, 1))
+    assert len(layer_moments(network, np.arange(5)).layers) == 1
+
+
+def test_an_exported_model_subtracts_in_float64():
+    """Found in repair of the above: its raw rows were cast to float32 before its encoder."""
+    X = 1.7e9 + np.arange(100.0)[:, None]
+    model = SNNRegressor(**SMALL, encoding=None).fit(X, np.arange(100.0))
+    assert_allclose(layer_moments(model.net_.module_, X).inputs.variance, 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "error"),
+    [
+        (np.array([["a"] * 4] * 3), "X must hold numbers, since a module gets it as it is; got", ValueError),
+        (np.ones(4), "first; got shape (4,). Use X.reshape(1, -1) for a single row.", ValueError),
+        (np.ones((3, 5)), "X must be rows that the module takes; got shape (3, 5).", RuntimeError),
+    ],
+)
+def test_rows_that_a_module_cannot_take(rows, message, error):
+    """Found by review: torch's errors came bare, and a 1-D X was one row without a word."""
+    with raises(message, error):
+        layer_moments(SNN(4, 2, (6,)), rows)
+
+
+class Forked(nn.Module):
+    """Readings that are easily confused: a tensor changed in place, and a gate before its layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate, self.layer = nn.Linear(3, 4), nn.Linear(4, 1), nn.Linear(4, 7)
+        self.output = nn.Linear(7, 2)
+
+    def forward(self, x):
+        h = self.first(x)
+        self.gate(h)
+        h.mul_(3)
+        self.gate(h)
+        return self.output(self.layer(h))
+
+
+def test_tensors_changed_in_place_and_gates_are_told_apart():
+    moments = network_moments(Forked(), gaussian(50, 3))
+    assert [len(layer.mean) for layer in moments.layers] == [4, 4, 7]
+    assert_allclose(moments.layers[1].variance, 9 * moments.layers[0].variance, rtol=1e-5)
+    assert len(moments.layers[2].tau) == 7  # not the gate's
+
+
+def test_computed_weights_are_kept_once(monkeypatch):
+    """Found by review: weight norm's were kept anew of each chunk."""
+    seen = []
+    keep = _moments._LayerWatch.moments
+    monkeypatch.setattr(_moments._LayerWatch, "moments", lambda self, p: seen.append(self) or keep(self, p))
+    monkeypatch.setattr(_moments, "CHUNK_ELEMENTS", 50)
+    network_moments(ARCHITECTURES["weightnorm"](5, 2, (7, 6)), gaussian(40, 5))
+    assert seen[0].passes == 4 and [len(weights) for weights in seen[0].weights] == [1, 1, 1]
+
+
+def test_theorem_1_speaks_of_selus_only():
+    """Found by review: a ReLU network with normalised weights had a share_outside of 0."""
+    for activation, share in [(nn.SELU, 0.0), (nn.ReLU, np.nan)]:
+        network = nn.Sequential(nn.Linear(50, 40), activation(), nn.Linear(40, 1))
+        with torch.no_grad():
+            network[0].weight -= network[0].weight.mean(dim=1, keepdim=True)
+            network[0].weight /= network[0].weight.norm(dim=1, keepdim=True)
+        moments = network_moments(network, gaussian(2000, 50))
+        assert_array_equal(moments.layers[0].share_outside, share)
+        assert (moments.fixed_point is None) == (activation is nn.ReLU)
+    other = network_moments(SNN(9, 2, (8, 8), fixed_point=(0.1, 1.5)), gaussian(50, 9))
+    assert all(np.isnan(layer.share_outside) for layer in other.layers)
+    assert other.fixed_point[:2] == (0.1, 1.5)
 
 
 # ---------------------------------------------------------------- verdicts
@@ -279,6 +402,9 @@ class TestVerdicts:
         verdict = check_self_normalization(estimator(random_state=0).fit(X, y), X)
         assert verdict.healthy, str(verdict)
         assert "have left Theorem 1's domain" in str(verdict) and verdict.moments.variance[1:].max() > 1.5
+        # The numbers of the docstring, of five seeds.
+        variance, tau = verdict.moments.variance[1:], [layer.tau.mean() for layer in verdict.moments.layers]
+        assert 0.7 < variance.min() < variance.max() < 18 and 0.6 < min(tau) < max(tau) < 1.25
 
     def test_weights_that_decayed_away(self, iris):
         """Variances from 0.3 to 32, in a net that still predicts: nothing holds them any more."""
@@ -302,7 +428,7 @@ class TestVerdicts:
 
     def test_bounds_are_what_the_docstring_says(self):
         text = " ".join(check_self_normalization.__doc__.split())
-        low, high = diagnostics.LEAST_SETTLING_TAU, diagnostics.LARGEST_SETTLING_TAU
+        low, high = FixedPoint().tau_limits
         assert f"a tau below {low:.4f} or above {high:.4f} on average" in text
         assert f"or above {diagnostics.LARGEST_COVERED_VARIANCE:g}, whatever the weights" in text
         assert np.all(fixed_point(0, [low * 1.01, high * 0.99])[1] > 0)
@@ -377,6 +503,72 @@ class TestVerdicts:
             "multiplies variances in training by 1.25" in finding.problem and "AlphaDropout" in finding.remedy
         )
 
+    @pytest.mark.parametrize(
+        "dropout",
+        [nn.Dropout(0.5), nn.Dropout1d(0.5), nn.FeatureAlphaDropout(0.9), nn.AlphaDropout(0.5), Dropout(0.5)],
+    )
+    @pytest.mark.parametrize("activation", [nn.SELU(), functional_selu], ids=["module", "function"])
+    def test_dropout_of_every_kind_behind_selus(self, dropout, activation):
+        """Found by review: only nn.Dropout beside an nn.SELU, and our AlphaDropout, were seen."""
+        network = nn.Sequential(nn.Linear(64, 64), Function(activation), dropout, nn.Linear(64, 1))
+        lecun_normal_(network[0].weight)
+        problem = self.judge(network, gaussian(500, 64), "dropout").problem
+        alpha = isinstance(dropout, nn.AlphaDropout | nn.FeatureAlphaDropout)
+        assert problem.startswith("A dropout of 0." if alpha else "Ordinary dropout of 0.5 behind SELUs")
+        network[1] = nn.ReLU()
+        if not alpha:
+            verdict = check_self_normalization(network, gaussian(500, 64))
+            assert "dropout" not in [finding.kind for finding in verdict.findings]
+
+    @pytest.mark.parametrize(
+        "point", [(0.0, 0.1), (0.0, 2.0), (0.1, 1.5), (0.0, 200.0), (-0.5, 1.0)], ids=str
+    )
+    def test_networks_for_other_fixed_points_are_healthy(self, point):
+        """Found by review: a variance of 0.1 or 200 was vanishing or exploding, whatever the fixed point."""
+        network = SNN(64, 2, (256,) * 16, generator=torch.Generator().manual_seed(0), fixed_point=point)
+        verdict = check_self_normalization(network, gaussian(500, 64))
+        assert verdict.healthy and "Theorem 1" not in str(verdict), str(verdict)
+        with torch.no_grad():
+            for layer in network.layers[:-1]:
+                layer.weight *= 3
+        self.judge(network, gaussian(500, 64), "exploding")
+        with torch.no_grad():
+            for layer in network.layers[:-1]:
+                layer.weight /= 30
+        self.judge(network, gaussian(500, 64), "vanishing")
+
+    def test_tau_limits_are_those_of_the_network_s_selu(self):
+        point = FixedPoint.of(SNN(3, 1, (4,), fixed_point=(0.0, 0.1)))
+        least, largest = point.tau_limits
+        assert 0.5 < least < 1 < 2.7 < largest
+        assert fixed_point(0, least * 1.01, *point[2:])[1] > 0
+        with raises("must lead to an attracting fixed point"):
+            fixed_point(0, least * 0.99, *point[2:])
+
+    def test_alpha_dropout_of_another_fixed_point_is_judged_by_its_own_constants(self):
+        network = SNN(64, 2, (64,), dropout=0.5, fixed_point=(0.0, 200.0))
+        slope = network.dropout.slope
+        problem = self.judge(network, gaussian(500, 64), "dropout").problem
+        assert f"leaves {(slope / 2) ** 2:.0%} of a unit's variance" in problem and (slope / 2) ** 2 > 0.22
+
+    def test_aligned_weights_explode_with_a_tau_of_1(self):
+        network = SNN(64, 1, (8,), generator=torch.Generator().manual_seed(0))
+        nn.init.constant_(network.layers[0].weight, 1 / 8)
+        problem = self.judge(network, gaussian(500, 1).expand(500, 64), "exploding").problem
+        assert "weights with a tau of 1." in problem
+
+    def test_inputs_too_small(self):
+        network = SNN(64, 1, (8,), generator=torch.Generator().manual_seed(0))
+        self.judge(network, 0.3 * gaussian(500, 64), "inputs")
+
+    def test_weight_decay_is_no_remedy_for_large_weights(self, iris):
+        model = SNNClassifier(max_epochs=2, random_state=0).fit(*iris)
+        with torch.no_grad():
+            for layer in model.net_.module_.network.layers:
+                layer.weight *= 3
+        remedy = self.judge(model, iris[0], "exploding").remedy
+        assert remedy.startswith("Use a smaller lr") and "weight_decay" not in remedy
+
     def test_not_finite(self):
         network = SNN(3, 1, (8, 8), generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
@@ -444,6 +636,17 @@ def test_the_printed_table_has_no_lists(capsys, cancer):
     assert "train_loss" in printed and "layer_" not in printed
 
 
+class Interrupting(Callback):
+    def on_train_begin(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_recorder_bears_an_interruption_before_it_began(iris):
+    """Found by review: an AttributeError of its own took the interruption's place."""
+    assert SNNClassifier(**SMALL, callbacks=[Interrupting(), MomentRecorder()]).fit(*iris).n_iter_ == 0
+
+
 # ---------------------------------------------------------------- displays
 
 
@@ -502,6 +705,55 @@ def test_moment_map_display_draws_a_network_s_way(recorded):
     assert_array_equal(display.path_.get_xdata(), moments.mean)
     assert_array_equal(display.path_.get_ydata(), moments.variance)
     assert display.ax_ is axis and display.figure_ is axis.figure
+
+
+def test_displays_of_another_fixed_point_mark_it():
+    """Found by review: they marked (0, 1), and Theorem 1's domain, which is about that one only."""
+    network = SNN(20, 2, (64,) * 4, generator=torch.Generator().manual_seed(0), fixed_point=(0.1, 2.0))
+    axes = LayerMomentsDisplay.from_estimator(network, gaussian(200, 20)).axes_
+    labels = [axis.get_legend_handles_labels()[1] for axis in axes]
+    assert "fixed point: 0.1" in labels[0] and "fixed point: 2" in labels[1]
+    assert "domain of Theorem 1" not in labels[0]
+    display = MomentMapDisplay.from_estimator(network, gaussian(200, 20))
+    assert (display.alpha, display.scale) == (network.alpha, network.scale)
+    assert_allclose(np.ravel(display.point_.get_data()), (0.1, 2), atol=1e-9)
+    assert display.domain_ is None
+    image = moment_map(display.quiver_.X, display.quiver_.Y, 0, 1, network.alpha, network.scale)
+    step = np.hypot(image[0] - display.quiver_.X, image[1] - display.quiver_.Y)
+    assert_allclose(display.quiver_.get_array(), step)
+    low, high = display.quiver_.Y.min(), display.quiver_.Y.max()
+    assert low < 2 < high
+
+
+def test_a_history_knows_the_fixed_point(cancer):
+    net = partial(SNN, hidden_layer_sizes=(9, 9), fixed_point=(0.0, 2.0))
+    model = SNNClassifier(**SMALL, architecture=net, callbacks=[MomentRecorder()]).fit(*cancer)
+    display = MomentHistoryDisplay.from_estimator(model, c="r", lw=3)
+    assert "fixed point: 2" in display.axes_[1].get_legend_handles_labels()[1]
+    assert display.lines_[0][0].get_color() == "r" and display.lines_[0][0].get_linewidth() == 3
+
+
+@pytest.mark.parametrize("path", [[[0.0, 0.0], [0.1, 1.2]], [[0.0, 1.0], [np.inf, 2.0], [0.1, np.nan]]])
+def test_a_path_of_any_numbers_is_drawn(path):
+    """From a variance of 0 on, from which there are no arrows; what is not finite is left out."""
+    display = MomentMapDisplay(path=path).plot()
+    assert np.isfinite(display.quiver_.X).all() and np.isfinite(display.quiver_.Y).all()
+    assert 0 < display.quiver_.Y.min() < 0.6
+    assert np.isfinite(display.quiver_.U).all() and len(display.path_.get_xdata()) == len(path)
+
+
+@pytest.mark.parametrize("path", [[], [1.0, 2.0], [[1.0, 2.0, 3.0]]])
+def test_a_path_of_another_shape_is_refused(path):
+    with raises(f"shape (n_layers + 1, 2); got shape {np.shape(path)}. None draws the flow alone."):
+        MomentMapDisplay(path=path).plot()
+
+
+def test_short_names_of_line_properties(recorded):
+    """Found by review: c and ms raised "Got both 'color' and 'c'"."""
+    display = LayerMomentsDisplay.from_estimator(*recorded, c="r", ms=3)
+    assert display.lines_[0].get_color() == "r" and display.lines_[0].get_markersize() == 3
+    assert_array_equal(display.bands_[0].get_facecolor()[0][:3], (1, 0, 0))
+    assert TrainingCurveDisplay([1.0, 2.0]).plot(lw=4, ls=":").lines_[0].get_linewidth() == 4
 
 
 def test_training_curve_display_draws_the_curves(recorded, diabetes):

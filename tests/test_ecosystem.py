@@ -521,9 +521,9 @@ class TestArrays:
         np.testing.assert_allclose(fitted.predict_proba(other), expected, rtol=2e-3, atol=1e-5)
 
     @pytest.mark.parametrize("estimator", [SNNClassifier(**SMALL), SNNRegressor(**SMALL)], ids=repr)
-    def test_sparse_rows_are_the_dense_ones_without_standardisation(self, estimator, iris):
+    def test_sparse_rows_are_the_dense_ones_without_standardisation_and_codes(self, estimator, iris):
         X, y = iris
-        estimator = clone(estimator).set_params(standardize=False)
+        estimator = clone(estimator).set_params(standardize=False, encoding=None)
         dense = clone(estimator).fit(X, y)
         scarce = clone(estimator).fit(sparse.csr_matrix(X), y)
         np.testing.assert_allclose(scarce.predict(X), dense.predict(X), rtol=1e-5)

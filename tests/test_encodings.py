@@ -183,7 +183,7 @@ def test_few_values_are_coded_as_by_one_hot_encoder():
 
 
 def test_indicators_say_which_quantiles_a_value_is_above():
-    encoder = ColumnEncoder.fit(MANY[:, :1], encoding="indicator")
+    encoder = ColumnEncoder.fit(MANY[:, :1], encoding="thermometer")
     expected = MANY[:, :1] > inner_quantiles(MANY[:, 0])
     assert_allclose(coded(encoder, MANY[:, :1]), expected, atol=1e-12)
 
@@ -198,8 +198,8 @@ def test_ramps_add_up_to_the_interpolated_place_among_the_quantiles():
     assert coded(encoder, x).max() <= 1 + 1e-12
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_inputs_keep_mean_0_and_variance_1_and_a_block_weighs_as_much_as_a_column(encoding):
+@pytest.mark.parametrize("encoding", ["thermometer", "piecewise"])
+def test_inputs_keep_mean_0_and_variance_1_and_ramps_weigh_a_column_indicators_a_quarter(encoding):
     X = MIXED[:, :4]
     encoder = ColumnEncoder.fit(X, encoding=encoding)
     inputs = encoder(torch.as_tensor(X)).numpy()
@@ -207,8 +207,9 @@ def test_inputs_keep_mean_0_and_variance_1_and_a_block_weighs_as_much_as_a_colum
     assert_allclose(inputs.mean(axis=0), 0, atol=1e-12)
     assert_allclose(variance.mean(), 1)
     assert_allclose(variance[:4], variance[0])
-    for column in range(3):
-        assert_allclose(variance[4:][encoder.column == column].sum(), variance[0])
+    few, many = (0.25, 1.0) if encoding == "piecewise" else (0.25, 0.25)
+    for column, share in enumerate([many, many, few]):
+        assert_allclose(variance[4:][encoder.column == column].sum(), share * variance[0])
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -281,7 +282,7 @@ def test_a_value_between_two_seen_ones_counts_as_the_nearer_and_rounding_changes
 def test_neighbouring_floats_are_told_apart():
     x = np.repeat([1.0, np.nextafter(1, 2), np.nextafter(np.nextafter(1, 2), 2)], 2)[:, None]
     assert_array_equal(
-        coded(ColumnEncoder.fit(x, None, "indicator", Standardizer.identity(1)), x).argmax(axis=1),
+        coded(ColumnEncoder.fit(x, None, "onehot", Standardizer.identity(1)), x).argmax(axis=1),
         [0, 0, 1, 1, 2, 2],
     )
 

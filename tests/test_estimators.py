@@ -360,9 +360,20 @@ def test_sparse_rows_stay_sparse(cancer, monkeypatch):
     np.testing.assert_allclose(encoder.scale.numpy(), np.sqrt(X.var(axis=0).mean()))
 
 
+def test_labels_are_smoothed_by_default_unless_tasks_or_a_watched_loss_speak_against_it(cancer, tasks):
+    """With early stopping, the best epoch of easy classes was the first: the watched loss is not smoothed."""
+
+    def smoothing(*data, **parameters):
+        return SNNClassifier(**SMALL, **parameters).fit(*data).net_.criterion_.label_smoothing
+
+    assert smoothing(*cancer) == 0.1
+    assert smoothing(*cancer, early_stopping=True) == smoothing(*tasks) == 0
+    assert smoothing(*cancer, early_stopping=True, label_smoothing=0.2) == 0.2
+
+
 # ---------------------------------------------------------------- encoding
 
-CODED = pytest.mark.parametrize("encoding", ["indicator", "piecewise"])
+CODED = pytest.mark.parametrize("encoding", ["onehot", "thermometer", "piecewise"])
 
 
 @CODED
@@ -372,7 +383,7 @@ def test_codes_are_those_of_the_columns_given_by_hand(Estimator, encoding, cance
     encoder = ColumnEncoder.fit(X, encoding=encoding)
     coded = encoder(torch.from_numpy(X)).numpy()
     inside = Estimator(**SMALL, encoding=encoding).fit(X, y)
-    outside = Estimator(**SMALL, standardize=False).fit(coded, y)
+    outside = Estimator(**SMALL, standardize=False, encoding=None).fit(coded, y)
     np.testing.assert_array_equal(inside.predict(X), outside.predict(coded))
     assert inside.n_features_in_ == 30 and inside.net_.module_.network.layers[0].in_features == coded.shape[1]
 
@@ -400,6 +411,17 @@ def test_codes_survive_pickling_and_go_on(encoding, cancer):
 
 
 @CODED
+@BOTH
+def test_codes_too_large_to_keep_are_made_as_they_are_needed(Estimator, encoding, cancer, monkeypatch):
+    X, y = cancer
+    kept = Estimator(**SMALL, encoding=encoding, early_stopping=True).fit(X, y)
+    monkeypatch.setattr("sksnn._training.CODED_ELEMENTS", 100)
+    made = Estimator(**SMALL, encoding=encoding, early_stopping=True).fit(X, y)
+    np.testing.assert_array_equal(made.predict(X), kept.predict(X))
+    assert made.loss_curve_ == kept.loss_curve_
+
+
+@CODED
 def test_sparse_rows_have_no_codes_and_dense_ones_keep_theirs(encoding, cancer):
     X, y = cancer
     rows = sparse.csr_matrix(X)
@@ -410,17 +432,35 @@ def test_sparse_rows_have_no_codes_and_dense_ones_keep_theirs(encoding, cancer):
 
 def test_partial_fit_keeps_the_codes_of_the_first_chunk(cancer):
     X, y = cancer
-    clf = SNNClassifier(**SMALL, encoding="indicator").partial_fit(X[:60], y[:60], classes=[0, 1])
+    clf = SNNClassifier(**SMALL, encoding="thermometer").partial_fit(X[:60], y[:60], classes=[0, 1])
     low = clf.net_.module_.encoder.low.clone()
     assert torch.equal(clf.partial_fit(X[60:], y[60:]).net_.module_.encoder.low, low)
     with raises("encoding cannot change while training goes on"):
         clf.set_params(encoding=None).partial_fit(X, y)
 
 
+@unfinished
+@pytest.mark.parametrize(
+    ("Estimator", "best"), [(SNNClassifier, "onehot"), (SNNRegressor, "piecewise")], ids=["clf", "reg"]
+)
+def test_auto_is_the_best_code_for_narrow_rows_and_none_for_wide_ones_and_modules(Estimator, best, cancer):
+    def n_inputs(X, **parameters):
+        net = Estimator(**{**SMALL, "max_epochs": 1}, **parameters).fit(X, y).net_
+        return net.module_.encoder.n_inputs
+
+    y = cancer[1]
+    X = np.round(cancer[0] / cancer[0].std(axis=0))[:, :20]
+    assert n_inputs(X) == n_inputs(X, encoding=best) > 20 == n_inputs(X, encoding=None)
+    assert n_inputs(X, architecture=torch.nn.Linear) == 20
+    wide = np.tile(X, 5)
+    assert n_inputs(wide) == 5 * n_inputs(X)
+    assert n_inputs(np.hstack([wide, X[:, :1]])) == 101
+
+
 def test_codes_without_standardization_leave_the_columns_in_place(iris):
     X, y = iris
     encoder = SNNClassifier(**SMALL, encoding="piecewise", standardize=False).fit(X, y).net_.module_.encoder
-    gain = np.sqrt(encoder.n_inputs / 8)
+    gain = np.sqrt(encoder.n_inputs / 8)  # four columns, and four blocks of ramps
     np.testing.assert_allclose(encoder(torch.from_numpy(X))[:, :4], gain * X)
 
 

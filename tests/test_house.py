@@ -33,8 +33,10 @@ MAY_IMPORT = {
     "_training": {"_device", "_flat", "encodings"},
     "_base": {"_device", "_training", "_validation", "architectures", "encodings", "networks"},
     "estimators": {"_base", "_training", "_validation", "encodings", "losses", "metrics"},
-    "diagnostics": {"_validation", "encodings", "networks", "theory"},
-    "callbacks": {"diagnostics"},
+    "_moments": {"_validation", "encodings", "networks", "theory"},
+    "_displays": {"_moments", "theory"},
+    "diagnostics": {"_displays", "_moments", "networks", "theory"},
+    "callbacks": {"_moments"},
 }  # fmt: skip
 WITHOUT_TORCH = {"theory", "metrics", "_validation", "_datafiles", "datasets"}
 WITH_SKORCH = {"_training", "estimators", "callbacks"}
@@ -223,7 +225,7 @@ def test_docstring_agrees_with_signature(module, thing, complete):
         if documented[name] is None:
             assert default is inspect.Parameter.empty, f"{name} lacks its default"
         else:
-            assert same_value(documented[name], default, module), name
+            assert same_value(documented[name], default, inspect.getmodule(thing) or module), name
 
 
 @everything_public

@@ -1,7 +1,9 @@
 """Building blocks against torch's own layers, hand-written formulas, and the errors of earlier ports."""
 
 import math
+import pickle
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from torch import nn
 
+from sksnn import SNNClassifier
 from sksnn.encodings import Standardizer
 from sksnn.networks import (
     SNN,
@@ -237,7 +240,11 @@ def test_dropout_that_does_nothing_returns_the_same_object():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((1.0,), "rate must be in [0, 1); got 1.0."), ((0.1, 0.0, 0.0), "variance must be positive; got 0.0.")],
+    [
+        ((1.0,), "rate must be in [0, 1), where 0 drops nothing; got 1.0."),
+        ((0.1, 0.0, 0.0), "variance must be finite and positive; got 0.0."),
+        ((0.1, np.nan), "mean must be finite; got nan."),
+    ],
 )
 def test_dropout_refuses(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -422,12 +429,46 @@ def test_activations_settle_at_the_fixed_point(point, dropout):
     assert x.var().item() == pytest.approx(point[1], rel=0.2)
 
 
-def test_another_fixed_point_starts_with_centred_weights():
-    layer = SNN(300, 2, (500,), generator=seeded(), fixed_point=(0.1, 1.5)).layers[0]
-    assert_allclose(layer.weight.detach().sum(1), np.zeros(500), atol=1e-5)
-    assert layer.weight.square().sum(1).mean().item() == pytest.approx(1, abs=0.02)
-    usual = SNN(300, 2, (500,), generator=seeded(), fixed_point=(0.0, 1.5)).layers[0]
-    assert torch.equal(usual.weight, SNN(300, 2, (500,), generator=seeded()).layers[0].weight)
+def test_another_fixed_point_starts_with_centred_weights_behind_the_first_layer():
+    first, second, output = SNN(300, 2, (500, 4), generator=seeded(), fixed_point=(0.1, 1.5)).layers
+    usual = SNN(300, 2, (500, 4), generator=seeded(), fixed_point=(0.0, 1.5)).layers
+    assert torch.equal(first.weight, usual[0].weight)
+    assert torch.equal(usual[1].weight, SNN(300, 2, (500, 4), generator=seeded()).layers[1].weight)
+    for layer in (second, output):
+        assert_allclose(layer.weight.detach().sum(1), np.zeros(layer.out_features), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [2, 4, 30])
+def test_centred_weights_keep_their_sum_of_squares(width):
+    """On average over units; centring alone would take 1 / width of it."""
+    layer = SNN(3, 40_000, (width,), generator=seeded(), fixed_point=(0.1, 1.5)).layers[1]
+    assert layer.weight.square().sum(1).mean().item() == pytest.approx(1, abs=0.03)
+
+
+def test_columns_that_share_a_factor_keep_their_variance():
+    """Found by review: the first layer was centred, too, which removes what all columns share."""
+    x = normal(2000, 1, seed=2) + 0.3 * normal(2000, 20)
+    x = ((x - x.mean(0)) / x.std(0)).float()
+    net = SNN(20, 2, (256,) * 6, generator=seeded(), fixed_point=(0.1, 1.5)).eval()
+    with torch.no_grad():
+        variance = net.activate(net.layers[0](x)).var().item()
+    assert 0.7 < variance < 1.5  # was 0.13
+    two = SNN(2, 1, (8,), generator=seeded(), fixed_point=(0.1, 1.5)).eval()
+    assert not torch.allclose(*two(torch.tensor([[1.0, 1.0], [-3.0, -3.0]])))
+
+
+def test_slowly_attracting_fixed_points_are_taken():
+    """Found by review: those with a spectral radius near 1 were refused with a message about omega."""
+    assert SNN(3, 2, (4,), fixed_point=(0.9624, 2.0)).fixed_point == (0.9624, 2.0)
+
+
+def test_another_fixed_point_inside_an_estimator_pickles(iris):
+    """Found by review: the docstring's recipe was a lambda, which does not."""
+    net = partial(SNN, hidden_layer_sizes=(64,) * 8, fixed_point=(0.1, 1.5))
+    model = SNNClassifier(architecture=net, max_epochs=2, random_state=0).fit(*iris)
+    again = pickle.loads(pickle.dumps(model))
+    assert_allclose(again.predict_proba(iris[0]), model.predict_proba(iris[0]))
+    assert again.net_.module_.network.fixed_point == (0.1, 1.5)
 
 
 def test_another_fixed_point_is_another_selu():
@@ -435,6 +476,8 @@ def test_another_fixed_point_is_another_selu():
     assert (net.alpha, net.scale) == pytest.approx((1.97126, 1.06071), abs=1e-5)  # the paper's appendix
     x = torch.linspace(-3, 3, 7)
     assert_allclose(net.activate(x), 1.06071 * torch.where(x > 0, x, 1.97126 * torch.expm1(x)), rtol=1e-4)
+    assert net.dropout.saturation == -net.scale * net.alpha
+    assert (net.dropout.mean, net.dropout.variance) == (0.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +485,9 @@ def test_another_fixed_point_is_another_selu():
     [
         ((5.0, 1.0), "mean must lie between -0.803261 and 0.683332"),
         ((0.0, -1.0), "variance must be finite and positive; got -1.0."),
+        (1.0, "fixed_point must be a pair of numbers, (mean, variance); got 1.0. The paper's is (0, 1)."),
+        ((0, 1, 2), "fixed_point must be a pair of numbers, (mean, variance); got (0, 1, 2)."),
+        (("a", 1), "fixed_point must be a pair of numbers, (mean, variance); got ('a', 1)."),
     ],
 )
 def test_impossible_fixed_points_are_refused(point, message):

@@ -23,7 +23,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from sksnn import SNNClassifier, SNNRegressor, _training, _validation, encodings
-from sksnn._training import Minibatches, Rows, SparseInputs, encode
+from sksnn._training import LazyInputs, Minibatches, Rows, encode
 from sksnn._validation import Subset, Table
 from sksnn.encodings import Standardizer, chunk_slices, column_moments
 from sksnn.networks import SNN
@@ -653,7 +653,7 @@ def table_of(n, n_columns, kind):
     """Make rows whose target and weight tell which row they are, and whose numbers do, too."""
     X = 1.0 + np.arange(n)[:, None] + np.linspace(0, 0.5, n_columns)
     if kind == "sparse":
-        inputs = SparseInputs(
+        inputs = LazyInputs(
             sparse.csr_matrix(X), Standardizer.identity(n_columns), torch.device("cpu"), torch.float64
         )
     else:
@@ -733,10 +733,8 @@ def test_epochs_have_orders_of_their_own():
 
 def test_few_rows_are_gathered_at_once(monkeypatch):
     """As many whole batches as make up the bound, at least one: sparse rows are dense no longer than that."""
-    gathered, gather = [], SparseInputs.__getitem__
-    monkeypatch.setattr(
-        SparseInputs, "__getitem__", lambda self, i: gathered.append(len(i)) or gather(self, i)
-    )
+    gathered, gather = [], LazyInputs.__getitem__
+    monkeypatch.setattr(LazyInputs, "__getitem__", lambda self, i: gathered.append(len(i)) or gather(self, i))
     rows = table_of(50, 4, "sparse")[1]["y"]()
     for elements, most in [(1, 8), (32, 8), (95, 16), (96, 24), (10**6, 50)]:
         monkeypatch.setattr(_training, "GATHERED_ELEMENTS", elements)

@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, stats
+from scipy.optimize import brentq
 from scipy.special import erf, erfc
 
 from sksnn.theory import (
@@ -123,6 +124,14 @@ def test_parameters_invert_the_map(a, s, alpha, scale):
     mean, variance = moment_map(m, s**2, 1, 1, alpha, scale)
     assume(abs(mean) > 1e-3)
     assert_allclose(selu_parameters(mean, variance, m / mean, s**2 / variance), (alpha, scale), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("variance", "alpha"), [(1e-300, 1), (1e300, np.sqrt(2 / np.pi) * 1e150)])
+def test_parameters_of_tiny_and_huge_variances(variance, alpha):
+    """Found by review: 1e-300 gave (nan, 0), its square being 0 in float64."""
+    parameters = selu_parameters(0, variance)
+    assert_allclose(parameters[0], alpha, rtol=1e-9)
+    assert_allclose(moment_map(0, variance, 0, 1, *parameters)[1], variance, rtol=1e-9)
 
 
 def test_parameters_broadcast():
@@ -326,6 +335,8 @@ def test_map_broadcasts():
         ((0, np.inf), "variance must be finite and [a-z ]+; got inf."),
         ((0, 1, np.inf), "omega must be finite; got inf."),
         ((0, 1, 0, -1), "tau must be finite and [a-z ]+; got -1.0."),
+        ((0, 1, 0, 1, [np.nan, 1]), "alpha must be finite; got nan."),
+        ((0, 1, 0, 1, 1, np.inf), "scale must be finite; got inf."),
     ],
 )
 def test_map_refuses(function, moments, message):
@@ -425,20 +436,78 @@ def test_fixed_point_far_from_normalised_weights():
     assert_allclose(1 / slopes, [0.4956, 2.6576], atol=5e-5)
 
 
+def test_limits_of_tau_in_closed_form():
+    """Near its kink SELU is two lines through 0; from afar, a line and a constant."""
+    near = ((1 + ALPHA_01**2) / 2 - (1 - ALPHA_01) ** 2 / (2 * np.pi)) * LAMBDA_01**2
+    far = (1 / 2 - 1 / (2 * np.pi)) * LAMBDA_01**2
+    assert_allclose((1 / near, 1 / far), (0.4955893, 2.65757), atol=1e-7)
+    assert_allclose(moment_map(0, [1e-30, 1e30])[1] / [1e-30, 1e30], (near, far), rtol=1e-12)
+    for tau in (0.9999 / near, 1.0001 / far):
+        with pytest.raises(ValueError, match="must lead to an attracting fixed point"):
+            fixed_point(0, tau)
+
+
+# Roots of log of the map's variance minus u in u = log variance, with mpmath in 60 digits.
+NEAR_THE_LIMITS = {
+    0.4957: 8.329346389015401e-08,
+    0.496: 1.1457594780860665e-06,
+    2.65: 177500.67533868842,
+    2.655: 1542150.2135571863,
+}
+
+
+def test_fixed_point_near_the_limits_of_tau():
+    """Found by review: 1000 layers one by one did not settle, and attracting points were refused."""
+    tau = np.array(list(NEAR_THE_LIMITS))
+    assert_allclose(fixed_point(0, tau)[1], list(NEAR_THE_LIMITS.values()), rtol=1e-12)
+    for tau in (0.4956, 0.49627, 2.6481, 2.657, 2.6575):
+        root = brentq(lambda u, tau: np.log(moment_map(0, np.exp(u), 0, tau)[1]) - u, -69, 69, (tau,), 1e-13)
+        assert_allclose(fixed_point(0, tau)[1], np.exp(root), rtol=1e-9)
+
+
+@pytest.mark.parametrize("weights", [(-2.9, 2.7, 2.6, 1.34), (-2.7, 2.2, 0.35, 1.59)], ids=str)
+def test_fixed_point_beside_a_cycle_is_no_answer(weights):
+    """It attracts, but layers lead from (0, 1) into a cycle of two means."""
+    means, _ = moment_trajectory(0, 1, [weights[:2]] * 301, *weights[2:])
+    assert means[-1] == means[-3] and abs(means[-1] - means[-2]) > 1
+    with pytest.raises(ValueError, match="got omega=-2"):
+        fixed_point(*weights)
+
+
+def test_every_fixed_point_of_normalised_weights_attracts():
+    """So that `networks.SNN` need not ask; found by review: it refused 119 of 1500."""
+    variance = np.exp(np.linspace(-8, 8, 33))
+    for share in np.linspace(-3, 3, 61):
+        for mean, v in zip(share * np.sqrt(variance), variance, strict=True):
+            try:
+                alpha, scale = selu_parameters(mean, v)
+            except ValueError:
+                continue
+            jacobian = moment_map_jacobian(mean, v, 0, 1, alpha, scale)
+            assert np.abs(np.linalg.eigvals(jacobian)).max() < 1
+    # For any alpha the variance grows less than in proportion, so that it settles at one point.
+    x = np.exp(np.linspace(-12, 12, 49))
+    for alpha in (1e-3, 0.1, 0.9, 1.1, 3, 10, 100, 1e4):
+        growth = moment_map_jacobian(0, x, 0, 1, alpha, 1)[:, 1, 1] * x / moment_map(0, x, 0, 1, alpha, 1)[1]
+        assert growth.max() < 1 + 1e-9 and growth.min() > -1
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
         (
             (0, [1, 1 / 3]),  # torch's own initialisation
             "omega and tau must lead to an attracting fixed point; got omega=0.0, tau=0.3333333333333333, "
-            "which take the moments from (0, 1) to (-1.71e-16, 7.4e-31). "
+            "with which layers lead from (0, 1) to (1.64e-10, 5.83e-31): the variance vanishes. "
             "Weights drawn with variance 1 / n_inputs have omega near 0 and tau near 1.",
         ),
-        ((0, 3), "got omega=0.0, tau=3.0, which take the moments from (0, 1) to (7.01e+14, 1.05e+30)."),
-        ((1, 1), "got omega=1.0, tau=1.0, which take the moments from (0, 1) to (0, 1)."),  # repelling
+        ((0, 3), "with which layers lead from (0, 1) to (1.44e+15, 4e+31): the moments explode."),
+        ((1, 1), "to (0, 1): the moments have not settled after 1000 layers. Weights"),  # repelling
         ((2, [0.4, 0.9]), "got omega=2.0, tau=0.4"),
-        ((0, -1), "tau must be finite and not negative; got -1.0."),
+        ((0, -1), "tau must be finite and positive; got -1.0."),
+        ((0, 0), "tau must be finite and positive; got 0.0."),
         ((np.nan, 1), "omega must be finite; got nan."),
+        ((0, 1, np.nan), "alpha must be finite; got nan."),
     ],
 )
 def test_fixed_point_refuses(weights, message):
@@ -594,6 +663,12 @@ def test_trajectory_pools_the_units_of_a_layer():
     assert variances[1] == pytest.approx(np.mean(of_units[1] + of_units[0] ** 2) - mean**2)
 
 
+def test_trajectory_refuses_before_any_layer():
+    """Found by review: without layers a negative variance came back."""
+    with pytest.raises(ValueError, match=re.escape("variance must be finite and not negative; got -1.0.")):
+        moment_trajectory(0, -1, [])
+
+
 def test_trajectory_without_layers():
     means, variances = moment_trajectory(0, 1, [])
     assert_array_equal([means, variances], [[0], [1]])
@@ -661,11 +736,14 @@ def test_affine_broadcasts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1,), "rate must be in [0, 1); got 1.0. Dropping every unit leaves nothing."),
-        ((-0.1,), "rate must be in [0, 1); got -0.1."),
-        ((np.nan,), "rate must be in [0, 1); got nan."),
-        ((0.1, 0, 0), "variance must be positive; got 0.0."),
-        ((0.1, 0, -1), "variance must be positive; got -1.0."),
+        ((1,), "rate must be in [0, 1), where 0 drops nothing; got 1.0."),
+        (([0.5, -0.1],), "rate must be in [0, 1), where 0 drops nothing; got -0.1."),
+        ((np.nan,), "rate must be finite; got nan."),
+        ((0.1, 0, 0), "variance must be finite and positive; got 0.0."),
+        ((0.1, 0, -1), "variance must be finite and positive; got -1.0."),
+        ((0.1, 0, np.inf), "variance must be finite and positive; got inf."),
+        ((0.1, np.nan), "mean must be finite; got nan."),
+        ((0.1, 0, 1, np.nan), "saturation must be finite; got nan."),
     ],
 )
 def test_affine_refuses(arguments, message):

@@ -20,7 +20,6 @@ import torch
 from joblib import Parallel, delayed
 from records import Records, paired_p, versions
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 
 from sksnn import SNNClassifier
 from sksnn.datasets import load_htru2
@@ -54,21 +53,15 @@ PUBLISHED = {
 }
 
 
-def make_folds(y):
-    """Return the rows of each test fold."""
-    splitter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
-    return [test for _, test in splitter.split(np.zeros((len(y), 1)), y)]
-
-
-def run_one(fold, network, settings):
+def run_one(fold, network, settings, epochs):
     """Train with some settings; return validation AUC, test AUC, best epoch and seconds."""
     torch.set_num_threads(1)
-    X, y = load_htru2(return_X_y=True)
-    folds = make_folds(y)
-    test, valid = folds[fold], folds[fold - 1]
-    train = np.concatenate([rows for i, rows in enumerate(folds) if i not in (fold, (fold - 1) % N_FOLDS)])
+    data = load_htru2()
+    X, y = data.X, data.y
+    (train, valid), (_, test) = data.validation_folds[fold], data.folds[fold]
     start = time.perf_counter()
-    net = SNNClassifier(architecture=NETWORKS[network], random_state=fold, **SETTINGS[settings])
+    parameters = {**SETTINGS[settings], "architecture": NETWORKS[network], "max_epochs": epochs}
+    net = SNNClassifier(random_state=fold, **parameters)
     net.fit(X[train], y[train], X_val=X[valid], y_val=y[valid])
     seconds = time.perf_counter() - start
     aucs = [roc_auc_score(y[rows], net.predict_proba(X[rows])[:, 1]) for rows in (valid, test)]
@@ -107,6 +100,7 @@ def main():
     parser.add_argument("--folds", type=int, default=N_FOLDS, help="only so many of the ten")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--epochs", type=int, default=60, help="at most")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     print(versions())
@@ -120,7 +114,9 @@ def main():
         for settings in arguments.settings
         if (fold, network, settings) not in records
     ]
-    results = Parallel(n_jobs=arguments.jobs, return_as="generator")(delayed(run_one)(*key) for key in todo)
+    results = Parallel(n_jobs=arguments.jobs, return_as="generator")(
+        delayed(run_one)(*key, arguments.epochs) for key in todo
+    )
     for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
         records.add(key, numbers)
         print(f"{i}/{len(todo)} {key}: test AUC {numbers[1]:.4f}, {numbers[3]:.1f} s", flush=True)

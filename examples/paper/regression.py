@@ -1,0 +1,100 @@
+"""Compare SNNRegressor with scikit-learn's regressors, all untuned, on the regression sets.
+
+    SKSNN_DATA=... python examples/paper/regression.py regression.csv
+
+Published splits where a set has them (the first --folds of them), else ten of
+ShuffleSplit(test_size=0.1, random_state=0). Results are appended to the file as they come; a stopped run
+goes on behind it. The table is printed and written to regression_table.csv.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from joblib import Parallel, delayed
+from records import Records, complete, mean_ranks, score_regressor, versions
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.linear_model import Ridge
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+
+from sksnn import SNNRegressor
+from sksnn.datasets import load_regression, regression_names
+
+
+def scaled(regressor):
+    """Standardise rows and target, as SNNRegressor does by itself."""
+    return TransformedTargetRegressor(
+        make_pipeline(StandardScaler(), regressor), transformer=StandardScaler()
+    )
+
+
+METHODS = {
+    "SNNRegressor": lambda seed: SNNRegressor(random_state=seed),
+    "SNNRegressor, no codes": lambda seed: SNNRegressor(encoding=None, random_state=seed),
+    "MLPRegressor": lambda seed: scaled(MLPRegressor(random_state=seed)),
+    "SVR": lambda seed: scaled(SVR()),
+    "Ridge": lambda seed: make_pipeline(StandardScaler(), Ridge()),
+    "RandomForest": lambda seed: RandomForestRegressor(random_state=seed),
+    "HistGradientBoosting": lambda seed: HistGradientBoostingRegressor(random_state=seed),
+}
+
+
+def run_one(name, fold, method):
+    """Fit one method on one fold of one set, on one thread."""
+    torch.set_num_threads(1)
+    data = load_regression(name)
+    train, test = data.folds[fold]
+    return score_regressor(METHODS[method](fold), data.X[train], data.y[train], data.X[test], data.y[test])
+
+
+def report(records):
+    """Print R² by set and method, means, ranks and seconds, and write them beside the results."""
+    results = records.frame()
+    scores = complete(results, "r2").T
+    table = scores.assign(
+        mean=scores.mean(axis=1),
+        rank=mean_ranks(scores.T),
+        **{"rank of the error": mean_ranks(-complete(results, "error"))},
+        seconds=complete(results, "seconds").sum(),
+    ).sort_values("rank")
+    folds = results.groupby("set").fold.nunique().to_dict()
+    print(f"\nR², means over folds: {folds}\n{table.round(4).to_string()}")
+    table.to_csv(f"{records.path.with_suffix('')}_table.csv")
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--sets", nargs="+", metavar="NAME")
+    parser.add_argument("--folds", type=int, default=10, help="at most so many of each set")
+    parser.add_argument("--jobs", type=int, default=1)
+    arguments = parser.parse_args()
+    print(
+        versions(),
+        "\nseed = fold; rows standardised for MLPRegressor, SVR and Ridge; target for the first two",
+    )
+    records = Records(arguments.out, ("set", "fold", "method"), ("r2", "error", "seconds"))
+    todo = [
+        (name, fold, method)
+        for fold in range(arguments.folds)
+        for name in arguments.sets or regression_names()
+        for method in arguments.methods
+        if fold < len(load_regression(name).folds) and (name, fold, method) not in records
+    ]
+    results = Parallel(n_jobs=arguments.jobs, return_as="generator")(delayed(run_one)(*key) for key in todo)
+    for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
+        records.add(key, numbers)
+        print(
+            f"{i}/{len(todo)} {key[0]} {key[1]}, {key[2]}: {numbers[0]:.4f}, {numbers[-1]:.1f} s", flush=True
+        )
+    report(records)
+
+
+if __name__ == "__main__":
+    main()

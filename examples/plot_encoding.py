@@ -1,0 +1,74 @@
+"""
+How columns enter the network
+=============================
+
+A network of a few layers is smooth: where the target jumps with one column, it needs many epochs to learn
+where. Codes set beside the column give it the places at which to bend. Here prices depend on one number,
+with two jumps, a kink and a flat part, and are read from few and noisy rows.
+"""
+
+# %%
+# The rows
+# --------
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from sksnn import SNNRegressor
+from sksnn.encodings import ColumnEncoder
+
+plt.style.use("petroff10")
+
+
+def price(x):
+    return np.select([x < 1, x < 3, x < 5], [1.0, 3.0 - 0.5 * x, 0.6], default=2.5)
+
+
+rng = np.random.default_rng(0)
+x = rng.gamma(2, 1.5, size=400)
+y = price(x) + rng.normal(scale=0.25, size=400)
+grid = np.linspace(0, 8, 500)
+
+# %%
+# Three codes, learned from the rows
+# ----------------------------------
+#
+# "thermometer" has an indicator of being above each of eight quantiles, "piecewise" a ramp through each of
+# the nine parts between them. Few distinct values, here the number rounded to multiples of 4, are given as
+# indicators by every encoding, "onehot" among them. Where rows are dense, places to bend are dense.
+
+columns = {"onehot": np.round(x / 4) * 4, "thermometer": x, "piecewise": x}
+figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained", width_ratios=[1, 1, 1, 1.8])
+for ax, (encoding, column) in zip(axes, columns.items(), strict=False):
+    encoder = ColumnEncoder.fit(column[:, None], encoding=encoding)
+    codes = encoder(torch.from_numpy(grid[:, None])) * encoder.scale + encoder.mean
+    for i, code in enumerate(codes[:, 1:].T):
+        ax.plot(grid, code / 2 + i, lw=1.5)
+    ax.set(title=f'"{encoding}"', xlabel="the column", yticks=[])
+axes[0].set_ylabel("its codes, one above the other")
+
+# %%
+# What they are worth
+# -------------------
+#
+# Both networks have the same layers and train for the same epochs.
+
+ax = axes[3]
+ax.plot(x, y, ".", color="0.75", ms=4, label="rows")
+ax.plot(grid, price(grid), color="black", lw=1, label="truth")
+for encoding, color in ((None, "C1"), ("piecewise", "C0")):
+    net = SNNRegressor(encoding=encoding, random_state=0).fit(x[:, None], y)
+    error = np.sqrt(np.mean((net.predict(grid[:, None]) - price(grid)) ** 2))
+    label = f"encoding={encoding!r}: error {error:.2f}"
+    print(label)
+    ax.plot(grid, net.predict(grid[:, None]), color=color, lw=2, label=label)
+ax.set(title="SNNRegressor", xlabel="the column", ylabel="price", xlim=(-0.3, 8.3), ylim=(0, 4.4))
+ax.legend(loc="upper right", fontsize=8)
+
+path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
+figure.savefig(path, dpi=120)
+print(f"figure saved to {path}")

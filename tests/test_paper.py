@@ -1,0 +1,215 @@
+"""The scripts of the paper's tables: their statistics against published numbers, and each from end to end."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("matplotlib")
+
+PAPER = Path(__file__).parents[1] / "examples" / "paper"
+PUBLISHED = pd.read_csv(PAPER / "published" / "uci_table_a11.csv", index_col="dataset")
+NETWORKS = ["SNN", "MS", "HW", "ResNet", "BN", "WN", "LN"]
+rng = np.random.default_rng(0)
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, PAPER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+records = load_script("records")
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_ranks_of_the_published_table_are_the_published_ranks():
+    """Table 1 prints mean ranks less 4."""
+    ranks = records.mean_ranks(PUBLISHED[NETWORKS]) - 4
+    printed = [-0.756, -0.240, 0.021, 0.273, 0.504, 0.397, -0.198]
+    assert_allclose(ranks[NETWORKS], printed, atol=0.035)
+
+
+@pytest.mark.parametrize(
+    ("network", "p"),
+    [("MS", 2.7e-2), ("LN", 1.5e-2), ("HW", 1.9e-3), ("ResNet", 5.4e-4), ("WN", 7.8e-7), ("BN", 3.5e-6)],
+)
+def test_published_p_values_are_one_sided_ones(network, p):
+    difference = (PUBLISHED["SNN"] - PUBLISHED[network]).dropna()
+    assert_allclose(records.paired_p(difference, alternative="greater"), p, rtol=0.1)
+    assert records.paired_p(difference) > 1.9 * records.paired_p(difference, alternative="greater")
+
+
+def test_no_difference_has_p_1():
+    assert records.paired_p(pd.Series([0.0, 0.0])) == 1
+
+
+@pytest.mark.parametrize(("n_methods", "q"), [(2, 1.960), (4, 2.569), (7, 2.949), (10, 3.164)])
+def test_critical_difference_as_in_demsar_2006(n_methods, q):
+    expected = q * np.sqrt(n_methods * (n_methods + 1) / (6 * 30))
+    assert_allclose(records.critical_difference(n_methods, 30), expected, rtol=1e-3)
+
+
+def test_summary_counts_sets_that_all_methods_have_run():
+    rows = [
+        ("a", 0, "SNN", 0.9, 0.2, 0.9, 1.0),
+        ("a", 0, "other", 0.8, 0.3, 0.8, 2.0),
+        ("b", 0, "SNN", 0.5, 0.5, 0.6, 1.0),
+        ("b", 0, "other", 0.5, np.nan, np.nan, 2.0),
+        ("c", 0, "SNN", 0.1, 0.9, 0.1, 1.0),
+    ]
+    results = pd.DataFrame(rows, columns=["set", "fold", "method", "accuracy", "log_loss", "auc", "seconds"])
+    table = records.summarise(results, "SNN")
+    assert_allclose(table["mean accuracy"], [0.7, 0.65])
+    assert_allclose(table["mean rank"], [1.25, 1.75])
+    assert table["best"].tolist() == [2, 1]
+    assert table.loc["other", ["SNN better", "SNN worse"]].tolist() == [1, 0]
+    assert table["seconds"].tolist() == [2, 4]
+
+
+def test_standard_error_of_a_mean_over_sets_of_two_folds():
+    rows = [(m, s, f, rng.normal()) for m in "xy" for s in range(3) for f in range(2)]
+    results = pd.DataFrame(rows, columns=["method", "set", "fold", "score"])
+    found = records.standard_error(results, "score")
+    for method in "xy":
+        values = results[results.method == method].pivot(index="set", columns="fold", values="score")
+        halves = (values[0] - values[1]) / 2  # two folds lie as far from their mean
+        assert_allclose(found[method], np.sqrt((halves**2).sum()) / 3)
+
+
+def test_records_survive_a_stop(tmp_path):
+    path = tmp_path / "new" / "results.csv"
+    lines = records.Records(path, ("set", "fold"), ("score",))
+    lines.add(("iris", 0), [0.5])
+    again = records.Records(path, ("set", "fold"), ("score",))
+    assert ("iris", 0) in again and ("iris", 1) not in again
+    assert again.frame()["score"].tolist() == [0.5]
+
+
+# ---------------------------------------------------------------- from end to end
+
+
+def write_data(folder):
+    """Write two small sets of each kind in the layouts that the readers know."""
+    (folder / "uci").mkdir()
+    (folder / "regression").mkdir()
+    (folder / "htru2").mkdir()
+    for name in ("iris", "wine"):
+        X = rng.normal(size=(60, 3))
+        test = np.stack([rng.permutation(60) < 15 for _ in range(4)])
+        np.savez(
+            folder / "uci" / f"{name}.npz",
+            X=X,
+            y=(X[:, 0] > 0).astype(int),
+            part=np.zeros(60, int),
+            tune=np.arange(60) % 2,
+            kfold_test=test.astype(int),
+        )
+    for name in ("airfoil", "california_housing"):
+        X = rng.normal(size=(80, 3))
+        table = pd.DataFrame(np.column_stack([X, X[:, 0] + X[:, 1] ** 2]), columns=["a", "b", "c", "y"])
+        table.to_csv(folder / "regression" / f"{name}.csv.gz", index=False)
+
+
+def run(script, folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-W", "error::FutureWarning", PAPER / script, *map(str, arguments)],
+        env={**os.environ, "MPLBACKEND": "Agg", "SKSNN_DATA": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder)
+    return folder
+
+
+def test_uci_runs_goes_on_and_draws(data, tmp_path):
+    out, figures = tmp_path / "uci.csv", tmp_path / "figures"
+    quick = ("--folds", 1, "--methods", "SNN", "BatchNorm", "SVC", "LogisticRegression")
+    assert "4/4" in run("uci.py", data, out, *quick, "--sets", "iris")
+    printed = run("uci.py", data, out, *quick, "--figures", figures)
+    assert "4/4" in printed and "iris" not in printed.split("sets")[0], "iris was done before"
+    assert "2 sets" in printed and "SNN (paper)" in printed
+    assert len(out.read_text().splitlines()) == 9
+    assert {path.name for path in figures.glob("*.png")} == {"uci_ranks.png", "uci_against_paper.png"}
+    table = pd.read_csv(tmp_path / "uci_table.csv", index_col=0)
+    assert set(table.index) == {"SNN", "BatchNorm", "SVC", "LogisticRegression"}
+    beside = pd.read_csv(tmp_path / "uci_against_paper.csv", index_col=0)
+    assert beside.loc["iris", "SNN (paper)"] == PUBLISHED.loc["iris", "SNN"]
+
+
+def test_uci_tunes_by_validation_rows_alone():
+    sys.path.insert(0, str(PAPER))
+    try:
+        uci = load_script("uci")
+    finally:
+        sys.path.remove(str(PAPER))
+    uci.SETTINGS[:] = [{"max_epochs": 1, "lr": 1e-9}, {"max_epochs": 40, "n_units": 32}]
+    X = rng.normal(size=(100, 3))
+    tuned = uci.Tuned("SNN", seed=0, n_settings=2)
+    model = tuned.fit(X, (X[:, 0] > 0).astype(int))
+    assert tuned.settings == uci.SETTINGS[1] and model.n_iter_ == 40
+
+
+def test_regression(data, tmp_path):
+    methods = ("--methods", "SNNRegressor", "Ridge", "--folds", 1)
+    printed = run("regression.py", data, tmp_path / "out.csv", *methods)
+    assert "4/4" in printed and "airfoil" in printed
+    table = pd.read_csv(tmp_path / "out_table.csv", index_col=0)
+    assert table.loc["SNNRegressor", "mean"] > table.loc["Ridge", "mean"]
+    assert "1/" not in run("regression.py", data, tmp_path / "out.csv", *methods).split("R²")[0]
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_defaults_keep_the_halves_apart(task, data, tmp_path):
+    quick = ("--folds", 1, "--rows", 40)
+    first = run("defaults.py", data, task, tmp_path / "a.csv", *quick, "--levers", "one-hot")
+    second = run("defaults.py", data, task, tmp_path / "b.csv", *quick, "--confirm")
+    sets = [set(pd.read_csv(tmp_path / name)["set"]) for name in ("a.csv", "b.csv")]
+    assert sets[0].isdisjoint(sets[1])
+    assert ("first half" in first) == bool(sets[0]) and "second half" in second
+
+
+def test_a_lever_has_to_pass_both_scores():
+    sys.path.insert(0, str(PAPER))
+    try:
+        defaults = load_script("defaults")
+    finally:
+        sys.path.remove(str(PAPER))
+    scores = {
+        "start": [(0.5, 0.5, 1.0), (0.5, 0.5, 1.0)],
+        "better": [(0.6, 0.5, 1.0), (0.5, 0.5, 1.0)],
+        "unsure": [(0.6, 0.6, 1.0), (0.6, 0.5, 1.0)],
+        "slow": [(0.6, 0.4, 3.0), (0.6, 0.4, 3.0)],
+        "worse": [(0.4, 0.4, 1.0), (0.4, 0.4, 1.0)],
+    }
+    rows = [(s, 0, m, *scores[m][i]) for m in scores for i, s in enumerate("ab")]
+    results = pd.DataFrame(rows, columns=["set", "fold", "method", "accuracy", "log_loss", "seconds"])
+    table = defaults.judge(results, "accuracy", "log_loss")
+    assert table.index[table["passes"]].tolist() == ["better"]
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs HTRU2: SKSNN_DATA is not set")
+def test_htru2_runs_and_goes_on(tmp_path):
+    home = os.path.abspath(os.environ["SKSNN_DATA"])
+    quick = ("--folds", 2, "--networks", "SNN", "MSRAinit", "--settings", "2x256 0", "--epochs", 1)
+    assert "4/4" in run("htru2.py", home, tmp_path / "h.csv", *quick)
+    table = pd.read_csv(tmp_path / "h_table.csv", index_col=0)
+    assert table.loc["SNN", "AUC"] > 0.9 and table.loc["SNN", "AUC (paper)"] == 0.9803
+    assert "1/" not in run("htru2.py", home, tmp_path / "h.csv", *quick).split("folds")[0]
