@@ -44,6 +44,7 @@ SNN = {
     "n_layers": 4,
     "n_units": 512,
     "dropout": 0.05,
+    "encoding": None,
     "lr": 5e-4,
     "weight_decay": 1.0,
     "batch_size": 128,
