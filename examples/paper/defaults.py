@@ -52,6 +52,7 @@ LEVERS = {
         "piecewise": {"encoding": "piecewise"},
         "batches of 64": {"batch_size": 64},
         "128 units": {"n_units": 128},
+        "512 units": {"n_units": 512},
         "2 layers": {"n_layers": 2},
         "8 layers": {"n_layers": 8},
         "rectangular": {"layer_form": "rectangular"},
@@ -160,7 +161,8 @@ def main():
     parser.add_argument("--confirm", action="store_true", help="run START and CHOICE on the second half")
     parser.add_argument("--levers", nargs="+", metavar="NAME", help="only these")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=1000, help="at most, for training")
+    parser.add_argument("--min-rows", type=int, default=0, help="only sets of so many rows")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     task = arguments.task
@@ -173,7 +175,7 @@ def main():
         (name, fold, lever)
         for lever in levers
         for name in list_names()
-        if is_first_half(name) != arguments.confirm
+        if is_first_half(name) != arguments.confirm and len(load(name).y) >= arguments.min_rows
         for fold in range(min(arguments.folds, len(load(name).folds)))
         if (name, fold, lever) not in records
     ]
