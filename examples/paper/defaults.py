@@ -73,6 +73,7 @@ LEVERS = {
         "one-hot": {"encoding": "onehot"},
         "thermometer": {"encoding": "thermometer"},
         "piecewise": {"encoding": "piecewise"},
+        "piecewise, decay by epochs": {"encoding": "piecewise", "weight_decay": "auto"},
         "piecewise, decay 0.1": {"encoding": "piecewise", "weight_decay": 0.1},
         "piecewise, decay 0.3": {"encoding": "piecewise", "weight_decay": 0.3},
         "piecewise, dropout 0.02": {"encoding": "piecewise", "dropout": 0.02},
@@ -90,7 +91,7 @@ LEVERS = {
 }
 CHOICE = {
     "classification": {"encoding": "onehot"},
-    "regression": {"encoding": "piecewise"},
+    "regression": {"encoding": "piecewise", "weight_decay": "auto"},
 }
 
 
