@@ -1,0 +1,274 @@
+"""Predict twelve toxicity assays from SMILES: one multitask SNN on Tox21, and random forests beside it.
+
+    SKSNN_DATA=... python examples/paper/tox21.py tox21.csv
+    SKSNN_DATA=... python examples/paper/tox21.py tox21.csv --test test.csv.gz
+
+The first command scores one SNN and a random forest a task, on the same features, in two ways: on the five
+published folds of the training compounds, and on the challenge's leaderboard compounds, the paper's
+validation set (section A4.3 of arXiv:1706.02515). Settings were chosen by these scores.
+
+The second command trains on all training and leaderboard compounds and scores a file that nothing else reads:
+a CSV, plain or gzipped, with a column smiles and, if labels are known, columns named like the assays, of 0, 1
+and nothing. Predictions are written beside the results, with or without labels.
+
+A compound that is scored is never trained on: training rows with the same parent (salts and charges aside, by
+InChIKey) are dropped, and their number is printed. Training rows of one compound are merged to one, labels by
+majority, none on a tie. Compounds without a published fold are trained on only.
+
+Each result is appended to the file as it comes, and a stopped run goes on behind it. The table is printed
+beside the published figures and written to tox21_table.csv. What RDKit computes is kept in a folder beside
+them: about six minutes on one core, the first time.
+"""
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from records import Records, versions
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
+from tox21_features import compound_keys, make_features
+
+from sksnn import SNNClassifier
+from sksnn.datasets import load_tox21
+from sksnn.metrics import masked_roc_auc_score
+
+SNN = {
+    "n_layers": 4,
+    "n_units": 512,
+    "dropout": 0.05,
+    "encoding": None,
+    "lr": 5e-4,
+    "weight_decay": 1.0,
+    "batch_size": 128,
+    "max_epochs": 15,
+    "early_stopping": False,
+}
+FOREST = {"n_estimators": 500}
+FEATURES: dict = {}  # arguments of make_features
+ASSAYS = (
+    *("NR-AR", "NR-AR-LBD", "NR-AhR", "NR-Aromatase", "NR-ER", "NR-ER-LBD", "NR-PPAR-gamma"),
+    *("SR-ARE", "SR-ATAD5", "SR-HSE", "SR-MMP", "SR-p53"),
+)
+# AUC on the challenge's test compounds: the public leaderboard of 2026-05-29, and the paper's released runs,
+# for which table 2 prints 0.845, the depth being chosen by test AUC. Chosen by validation they reach 0.841.
+PUBLISHED = Path(__file__).parent / "published" / "tox21_test.csv"
+
+# ---------------------------------------------------------------- compounds
+
+
+def read_compounds(path):
+    """Return SMILES and labels (NaN where there are none) of a CSV file, plain or gzipped."""
+    content = path.read_bytes()
+    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    columns = {name.strip().lower().replace(".", "-").replace("_", "-"): name for name in table}
+    if "smiles" not in columns:
+        raise ValueError(f"{path} must have a column smiles; it has {', '.join(table)}.")
+    y = np.full((len(table), len(ASSAYS)), np.nan)
+    for task, assay in enumerate(ASSAYS):
+        if assay.lower() in columns:
+            y[:, task] = read_labels(table[columns[assay.lower()]], path)
+    return table[columns["smiles"]].to_numpy(dtype=object), y
+
+
+def read_labels(column, path):
+    """Turn the strings of a column of labels into 0, 1 and NaN."""
+    known = {"": np.nan, "nan": np.nan, "na": np.nan, "true": 1.0, "false": 0.0}
+    try:
+        labels = np.array([known.get(s := text.strip().lower(), s) for text in column], dtype=float)
+    except ValueError as error:
+        raise ValueError(f"{path}: labels in {column.name} must be 0, 1 or empty; {error}") from error
+    if not (np.isin(labels, (0, 1)) | np.isnan(labels)).all():
+        raise ValueError(f"{path}: labels in {column.name} must be 0, 1 or empty; got {np.nanmax(labels):g}.")
+    return labels
+
+
+def load_training(data_home, n_rows, seed=0):
+    """Return SMILES, labels, whether from the leaderboard, and folds; n_rows of them, drawn at random."""
+    data = load_tox21(data_home=data_home)
+    if data.smiles is None:
+        raise ValueError("The folder of the data has no SMILES; this script needs tox21.csv.gz.")
+    y = data.y[:, [data.target_names.index(assay) for assay in ASSAYS]]
+    rows = np.sort(np.concatenate(data.tuning))
+    is_leaderboard = np.isin(np.arange(len(y)), data.tuning[1])
+    if n_rows:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, min(n_rows, len(rows)), replace=False))
+    return data.smiles[rows], y[rows], is_leaderboard[rows], data.cv_fold[rows]
+
+
+def merge_compounds(keys, y):
+    """Return the first row of each compound, and its labels: what most of its rows say, NaN on a tie."""
+    _, first, compound = np.unique(keys.astype(str), return_index=True, return_inverse=True)
+    votes = np.zeros((len(first), y.shape[1]))
+    np.add.at(votes, compound, np.nan_to_num(2 * y - 1))
+    return first, np.where(votes == 0, np.nan, (votes > 0).astype(float))
+
+
+def make_splits(training, test):
+    """Yield the splits: name, SMILES and labels to train on, SMILES and labels to score."""
+    smiles, y, is_leaderboard, folds, keys = training
+    if test is not None:
+        name, test_smiles, test_y, test_keys = test
+        yield make_split(name, (smiles, y, keys), (test_smiles, test_y, test_keys))
+        return
+    for fold in range(5):
+        scored = (folds == fold) & ~is_leaderboard
+        yield split_rows(f"fold {fold}", (smiles, y, keys), ~scored & ~is_leaderboard, scored)
+    yield split_rows("leaderboard", (smiles, y, keys), ~is_leaderboard, is_leaderboard)
+
+
+def split_rows(name, rows, train, scored):
+    return make_split(name, [array[train] for array in rows], [array[scored] for array in rows])
+
+
+def make_split(name, train, scored):
+    """Drop training rows of scored compounds, and merge those of the same compound."""
+    (smiles, y, keys), (scored_smiles, scored_y, scored_keys) = train, scored
+    kept = ~np.isin(keys.astype(str), scored_keys.astype(str))
+    first, merged = merge_compounds(keys[kept], y[kept])
+    said = f"{len(scored_y)} rows scored; {len(first)} compounds of {kept.sum()} rows to train on"
+    print(f"{name}: {said}, {(~kept).sum()} rows of scored compounds dropped", flush=True)
+    return name, smiles[kept][first], merged, scored_smiles, scored_y
+
+
+# ---------------------------------------------------------------- methods
+
+
+def predict_snn(X, y, X_scored, settings, seed, device):
+    snn = SNNClassifier(**settings, device=device, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return snn.fit(X, y).predict_proba(X_scored)
+
+
+def predict_forest(X, y, X_scored, settings, seed, device):
+    """Fit a forest for each task, on the compounds that have its label."""
+    proba = np.full((len(X_scored), y.shape[1]), np.nan)
+    for task, labels in enumerate(y.T):
+        known = ~np.isnan(labels)
+        forest = RandomForestClassifier(**settings, random_state=seed).fit(X[known], labels[known])
+        found = np.flatnonzero(forest.classes_ == 1)
+        proba[:, task] = forest.predict_proba(X_scored)[:, found[0]] if len(found) else 0.0
+    return proba
+
+
+METHODS = {"SNN": predict_snn, "RandomForest": predict_forest}
+
+
+def run_split(split, args, records, cache):
+    """Fit what the records lack for a split; the features are made once."""
+    name, smiles, y, scored_smiles, scored_y = split
+    X = None
+    for method, key, settings, predictions in fits(name, args):
+        if key in records and (predictions is None or predictions.exists()):
+            continue
+        if X is None:
+            start = time.perf_counter()
+            features = make_features(**FEATURES, errors="warn", cache=cache)
+            X, X_scored = features.fit_transform(smiles), features.transform(scored_smiles)
+            print(f"  {X.shape[1]} columns, {time.perf_counter() - start:.0f} s", flush=True)
+        start = time.perf_counter()
+        proba = METHODS[method](X, y, X_scored, settings, int(key[2]), args.device)
+        seconds = time.perf_counter() - start
+        if predictions is not None:
+            table = pd.DataFrame(proba, columns=ASSAYS)
+            table.insert(0, "smiles", scored_smiles)
+            table.to_csv(predictions, index=False, float_format="%.5f")
+        aucs = masked_roc_auc_score(scored_y, proba, average=None)
+        mean = np.nanmean(aucs) if not np.isnan(aucs).all() else np.nan
+        if key not in records:
+            records.add(key, [*aucs, mean, seconds])
+        print(f"  {method}, seed {key[2]}: mean AUC {mean:.4f}, {seconds:.0f} s", flush=True)
+
+
+def fits(name, args):
+    """Yield each fit of a split: method, key of its record, settings, file of its predictions or None."""
+    chosen = {"SNN": dict(SNN), "RandomForest": dict(FOREST)}
+    chosen["SNN"] |= {"max_epochs": args.epochs} if args.epochs else {}
+    chosen["RandomForest"] |= {"n_estimators": args.trees} if args.trees else {}
+    for method, settings in chosen.items():
+        said = json.dumps([settings, FEATURES, args.rows])
+        code = hashlib.sha256(said.encode()).hexdigest()[:8]
+        for seed in range(args.seeds if method == "SNN" else min(args.seeds, args.forests)):
+            key = (name, method, str(seed), code)
+            file = f"{args.results.stem}_{name.replace(' ', '_')}_{method}_{seed}_{code}.csv"
+            yield method, key, settings, args.results.with_name(file) if args.test else None
+
+
+# ---------------------------------------------------------------- the table
+
+
+def make_table(records, args, names):
+    """Return mean AUC over the seeds, and its deviation, a row an evaluation and method."""
+    wanted = {key for name in names for _, key, *_ in fits(name, args)}
+    frame = records.frame()
+    frame = frame[[tuple(row) in wanted for row in frame[list(KEYS)].astype(str).to_numpy()]].copy()
+    frame["evaluation"] = frame["split"].str.replace(r"fold \d", "folds", regex=True)
+    by_seed = frame.groupby(["evaluation", "method", "seed"], sort=False)[[*ASSAYS, "mean", "seconds"]].mean()
+    table = by_seed.groupby(level=["evaluation", "method"], sort=False).mean()
+    table["sd"] = by_seed["mean"].groupby(level=["evaluation", "method"], sort=False).std()
+    table["fits"] = frame.groupby(["evaluation", "method"], sort=False).size()
+    published = pd.read_csv(PUBLISHED, index_col="method")
+    table = pd.concat([table, pd.concat({"published, test": published}, names=["evaluation"])])
+    return table[["mean", "sd", *ASSAYS, "seconds", "fits"]]
+
+
+KEYS = ("split", "method", "seed", "settings")
+
+
+def show(value):
+    return "" if value != value else f"{value:.3f}" if abs(value) < 1 else f"{value:.0f}"
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", nargs="?", type=Path, default=Path("tox21.csv"))
+    parser.add_argument("--test", type=Path, help="CSV file of compounds to score or to predict")
+    parser.add_argument("--data", help="folder of the data; default: what SKSNN_DATA says")
+    parser.add_argument(
+        "--cache", type=Path, help="folder of what RDKit computes; default: beside the results"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="of the SNN")
+    parser.add_argument("--forests", type=int, default=1, help="seeds of the forests; 0: no forests")
+    parser.add_argument("--epochs", type=int, help=f"default: {SNN['max_epochs']}")
+    parser.add_argument("--trees", type=int, help=f"of a forest; default: {FOREST['n_estimators']}")
+    parser.add_argument("--rows", type=int, help="training and leaderboard rows to read; default: all")
+    parser.add_argument("--device", default="auto")
+    return parser.parse_args()
+
+
+def main():
+    args = parse_arguments()
+    cache = str(args.cache or args.results.with_name(f"{args.results.stem}_cache"))
+    print(versions(), flush=True)
+    smiles, y, is_leaderboard, folds = load_training(args.data, args.rows)
+    training = (smiles, y, is_leaderboard, folds, compound_keys(smiles, cache))
+    test = None
+    if args.test:
+        name = f"test {hashlib.sha256(args.test.read_bytes()).hexdigest()[:8]}"
+        test_smiles, test_y = read_compounds(args.test)
+        test = (name, test_smiles, test_y, compound_keys(test_smiles, cache))
+    records = Records(args.results, KEYS, (*ASSAYS, "mean", "seconds"))
+    names = []
+    for split in make_splits(training, test):
+        names.append(split[0])
+        run_split(split, args, records, cache)
+    table = make_table(records, args, names)
+    path = args.results.with_name(f"{args.results.stem}_{'test_' if args.test else ''}table.csv")
+    table.to_csv(path, float_format="%.4f")
+    with pd.option_context("display.width", 250, "display.max_columns", None):
+        print(f"\n{table.astype(object).map(show)}\n\ntable saved to {path}")
+
+
+if __name__ == "__main__":
+    main()

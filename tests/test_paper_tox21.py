@@ -1,0 +1,228 @@
+"""SMILES to features, and the script that trains upon them."""
+
+import gzip
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+
+pytest.importorskip("rdkit")
+PAPER = Path(__file__).parent.parent / "examples" / "paper"
+sys.path.insert(0, str(PAPER))
+features = pytest.importorskip("tox21_features")
+tox21 = pytest.importorskip("tox21")
+
+SMILES = [
+    "CCO",
+    "c1ccccc1O",
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "O=[N+]([O-])c1ccccc1",
+    "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
+    "[Na+].CC(=O)[O-]",
+    "ClC(Cl)(Cl)C(c1ccc(Cl)cc1)c1ccc(Cl)cc1",
+    "C1CCCCC1N",
+]
+UNREADABLE = "C1CC(nonsense"
+
+
+def make_file(path):
+    """Write compounds and labels: chains of carbon, active if they end in chlorine."""
+    chains = ["C" * length + end for length in range(2, 17) for end in ("", "Cl", "O", "N", "C(=O)O")]
+    labels = {assay: [float("Cl" in one) for one in chains] for assay in tox21.ASSAYS}
+    table = pd.DataFrame({"smiles": chains, **labels})
+    table.iloc[::7, 1:4] = np.nan
+    table.to_csv(path, index=False, compression="gzip" if path.suffix == ".gz" else None)
+    return table
+
+
+# ---------------------------------------------------------------- transformers
+
+
+def test_standard_smiles_strips_salts_and_charges():
+    standard = features.StandardSmiles()
+    assert standard.fit_transform(["[Na+].CC(=O)[O-]", "OC(C)=O", "C(O)C"]).tolist() == [
+        *("CC(=O)O", "CC(=O)O", "CCO"),
+    ]
+    assert features.StandardSmiles(strip=False).fit_transform(["[Na+].[Cl-]"]).tolist() == ["[Cl-].[Na+]"]
+
+
+def test_an_unreadable_smiles_is_an_error_or_a_row_of_missing_values():
+    with pytest.raises(ValueError, match=r"1 SMILES, first that in row 1: 'C1CC\(nonsense'.*'warn'"):
+        features.StandardSmiles().fit_transform(["CCO", UNREADABLE])
+    with pytest.warns(UserWarning, match="row 1"):
+        standard = features.StandardSmiles(errors="warn").fit_transform(["CCO", UNREADABLE])
+    assert np.isnan(features.Descriptors().fit_transform(standard)[1]).all()
+    assert np.isnan(features.MACCSKeys().fit_transform(standard)[1]).all()
+    counts = features.SubstructureCounts().fit_transform(standard)
+    frequent = features.FrequentColumns(0.5).fit_transform(counts)
+    assert np.isnan(frequent[1]).all() and not np.isnan(frequent[0]).any()
+    with pytest.raises(ValueError, match="errors must be 'raise', 'warn' or 'ignore'; got 'skip'"):
+        features.StandardSmiles(errors="skip").fit_transform(["CCO"])
+
+
+def test_pipeline_gives_standardised_columns():
+    pipeline = features.make_features(min_share=0.2)
+    X = pipeline.fit_transform(SMILES)
+    assert X.shape[0] == len(SMILES) and X.shape[1] > 166 + 200 and np.isfinite(X).all()
+    np.testing.assert_allclose(X.mean(axis=0), 0, atol=1e-6)
+    spread = X.std(axis=0)
+    assert (np.isclose(spread, 1, atol=1e-3) | np.isclose(spread, 0)).all()
+    np.testing.assert_array_equal(clone(pipeline).fit_transform(SMILES), X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pipeline)).transform(SMILES), X)
+
+
+def test_what_is_learned_is_learned_from_the_training_molecules():
+    pipeline = features.make_features(min_share=0.2).fit(SMILES[:4])
+    together = pipeline.transform(SMILES)
+    np.testing.assert_allclose(pipeline.transform(SMILES[6:]), together[6:], atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:RDKit cannot read")
+def test_an_unreadable_molecule_is_the_average_one():
+    pipeline = features.make_features(min_share=0.2, errors="warn").fit(SMILES)
+    np.testing.assert_array_equal(pipeline.transform([UNREADABLE]), 0)
+
+
+def test_rows_are_kept_in_a_folder(tmp_path):
+    maccs = features.MACCSKeys(cache=tmp_path)
+    plain = features.MACCSKeys().transform(SMILES)
+    np.testing.assert_array_equal(maccs.transform(SMILES[:5]), plain[:5])
+    np.testing.assert_array_equal(
+        maccs.transform(SMILES[::-1] + SMILES[:1]), np.vstack([plain[::-1], plain[:1]])
+    )
+    (file,) = tmp_path.iterdir()
+    written = file.stat().st_mtime_ns
+    maccs.transform(SMILES)
+    assert file.stat().st_mtime_ns == written
+    counts = features.SubstructureCounts(cache=tmp_path)
+    counts.transform(SMILES[2:])
+    assert (counts.transform(SMILES) != features.SubstructureCounts().transform(SMILES)).nnz == 0
+
+
+@pytest.mark.parametrize("kind", features.FINGERPRINTS)
+def test_counts_are_unfolded(kind):
+    counts = features.SubstructureCounts(kind, radius=3).fit_transform(SMILES)
+    assert sparse.issparse(counts) and counts.shape == (len(SMILES), 2**32)
+    assert counts.data.min() >= 1
+
+
+def test_counts_of_a_known_molecule():
+    counts = features.SubstructureCounts(radius=0).fit_transform(["CCO"])
+    assert sorted(counts.data) == [1, 1, 1]  # CH3, CH2 and OH, each an environment of its own
+
+
+def test_frequent_columns():
+    X = sparse.csr_array(np.array([[1, 0, 2, 0], [0, 0, 3, 1], [4, 0, 5, 0], [0, 0, 6, 0]], dtype=float))
+    frequent = features.FrequentColumns(min_share=0.5).fit(X)
+    np.testing.assert_array_equal(frequent.columns_, [0, 2])
+    np.testing.assert_array_equal(frequent.transform(X), X.toarray()[:, [0, 2]])
+    assert features.FrequentColumns(min_share=1.0).fit_transform(X[:, :2]).shape == (4, 0)
+
+
+def test_squash_scaler_takes_outliers_and_missing_values():
+    X = np.column_stack([np.r_[np.arange(8.0), np.nan, 1e6], np.full(10, 3.0), np.full(10, np.nan)])
+    scaled = features.SquashScaler().fit_transform(X)
+    assert np.abs(scaled).max() < 4
+    np.testing.assert_allclose(scaled[:, 1:], 0)
+    assert scaled[8, 0] == 0 and (np.diff(scaled[[*range(8), 9], 0]) > 0).all()
+
+
+def test_compound_keys_name_the_parent():
+    keys = features.compound_keys(["[Na+].CC(=O)[O-]", "OC(C)=O", "CCO", UNREADABLE])
+    assert keys[0] == keys[1] != keys[2] and keys[3] == UNREADABLE
+
+
+# ---------------------------------------------------------------- the script
+
+
+def test_compounds_are_merged_by_majority():
+    keys = np.array(["b", "a", "b", "b"])
+    y = np.array([[1, 0, np.nan], [0, np.nan, 1], [1, 1, np.nan], [0, np.nan, np.nan]])
+    first, merged = tox21.merge_compounds(keys, y)
+    np.testing.assert_array_equal(first, [1, 0])
+    np.testing.assert_array_equal(merged, [[0, np.nan, 1], [1, np.nan, np.nan]])
+
+
+def test_scored_compounds_are_not_trained_on():
+    smiles, keys = np.array(["CCO", "OCC", "CCN"]), np.array(["ethanol", "ethanol", "ethylamine"])
+    y = np.array([[0.0], [0.0], [1.0]])
+    scored = (np.array(["C(C)O"]), np.array([[0.0]]), np.array(["ethanol"]))
+    _, train_smiles, train_y, _, _ = tox21.make_split("test", (smiles, y, keys), scored)
+    assert train_smiles.tolist() == ["CCN"] and train_y.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("name", ["compounds.csv", "compounds.csv.gz", "compounds"])
+def test_files_of_compounds(tmp_path, name):
+    lines = ["ID,SMILES,nr-ahr,SR_p53,NR.AR", "a,CCO,1,0.0,", "b,CCN,NA,1,true"]
+    text = "\n".join(lines).encode()
+    (tmp_path / name).write_bytes(text if name.endswith("csv") else gzip.compress(text))
+    smiles, y = tox21.read_compounds(tmp_path / name)
+    assert smiles.tolist() == ["CCO", "CCN"]
+    found = dict(zip(tox21.ASSAYS, y.T.tolist(), strict=True))
+    np.testing.assert_array_equal(found["NR-AhR"], [1, np.nan])
+    np.testing.assert_array_equal(found["SR-p53"], [0, 1])
+    np.testing.assert_array_equal(found["NR-AR"], [np.nan, 1])
+    assert np.isnan(found["NR-ER"]).all()
+
+
+def test_files_of_compounds_with_errors(tmp_path):
+    path = tmp_path / "compounds.csv"
+    path.write_text("structure\nCCO\n")
+    with pytest.raises(ValueError, match="must have a column smiles; it has structure"):
+        tox21.read_compounds(path)
+    path.write_text("smiles,NR-AR\nCCO,2\n")
+    with pytest.raises(ValueError, match="NR-AR must be 0, 1 or empty; got 2"):
+        tox21.read_compounds(path)
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the Tox21 data: SKSNN_DATA is not set")
+def test_a_file_is_scored_and_a_stopped_run_goes_on(tmp_path):
+    table = make_file(tmp_path / "test.csv.gz")
+    options = [
+        "--rows",
+        "150",
+        "--epochs",
+        "2",
+        "--trees",
+        "3",
+        "--seeds",
+        "2",
+        "--test",
+        tmp_path / "test.csv.gz",
+    ]
+
+    def run():
+        done = subprocess.run(
+            [sys.executable, PAPER / "tox21.py", tmp_path / "results.csv", *options],
+            env={**os.environ, "SKSNN_DATA": os.path.abspath(os.environ["SKSNN_DATA"])},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    printed = run()
+    assert f"{len(table)} rows scored" in printed and "published" in printed
+    results = pd.read_csv(tmp_path / "results.csv")
+    assert results["method"].tolist() == ["SNN", "SNN", "RandomForest"]
+    assert results[list(tox21.ASSAYS)].notna().all(axis=None)
+    (predictions,) = tmp_path.glob("results_test_*_SNN_0_*.csv")
+    proba = pd.read_csv(predictions)
+    assert proba["smiles"].tolist() == table["smiles"].tolist()
+    assert proba[list(tox21.ASSAYS)].apply(lambda p: p.between(0, 1)).all(axis=None)
+
+    before = (tmp_path / "results.csv").read_text()
+    lines = before.splitlines(keepends=True)
+    (tmp_path / "results.csv").write_text("".join(lines[:-1]))
+    assert "SNN, seed" not in run()  # only the forest is fitted again
+    assert [line.rsplit(",", 1)[0] for line in (tmp_path / "results.csv").read_text().splitlines()] == [
+        line.rsplit(",", 1)[0] for line in before.splitlines()
+    ]
