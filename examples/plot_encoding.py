@@ -42,14 +42,11 @@ grid = np.linspace(0, 8, 500)
 # indicators by every encoding, "onehot" among them. Where rows are dense, places to bend are dense.
 
 columns = {"onehot": np.round(x / 4) * 4, "thermometer": x, "piecewise": x}
-figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained", width_ratios=[1, 1, 1, 1.8])
-for ax, (encoding, column) in zip(axes, columns.items(), strict=False):
+codes = {}
+for encoding, column in columns.items():
     encoder = ColumnEncoder.fit(column[:, None], encoding=encoding)
-    codes = encoder(torch.from_numpy(grid[:, None])) * encoder.scale + encoder.mean
-    for i, code in enumerate(codes[:, 1:].T):
-        ax.plot(grid, code / 2 + i, lw=1.5)
-    ax.set(title=f'"{encoding}"', xlabel="the column", yticks=[])
-axes[0].set_ylabel("its codes, one above the other")
+    codes[encoding] = (encoder(torch.from_numpy(grid[:, None])) * encoder.scale + encoder.mean)[:, 1:].T
+    print(f"{encoding}: {len(codes[encoding])} codes")
 
 # %%
 # What they are worth
@@ -57,15 +54,30 @@ axes[0].set_ylabel("its codes, one above the other")
 #
 # Both networks have the same layers and train for the same epochs.
 
+curves = {}
+for encoding in (None, "piecewise"):
+    net = SNNRegressor(encoding=encoding, random_state=0).fit(x[:, None], y)
+    curve = net.predict(grid[:, None])
+    error = np.sqrt(np.mean((curve - price(grid)) ** 2))
+    curves[f"encoding={encoding!r}: error {error:.2f}"] = curve
+    print(list(curves)[-1])
+
+# %%
+# Codes on the left, fits on the right
+# ------------------------------------
+
+figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained", width_ratios=[1, 1, 1, 1.8])
+for ax, (encoding, lines) in zip(axes, codes.items(), strict=False):
+    for i, line in enumerate(lines):
+        ax.plot(grid, line / 2 + i, lw=1.5)
+    ax.set(title=f'"{encoding}"', xlabel="the column", yticks=[])
+axes[0].set_ylabel("its codes, one above the other")
+
 ax = axes[3]
 ax.plot(x, y, ".", color="0.75", ms=4, label="rows")
 ax.plot(grid, price(grid), color="black", lw=1, label="truth")
-for encoding, color in ((None, "C1"), ("piecewise", "C0")):
-    net = SNNRegressor(encoding=encoding, random_state=0).fit(x[:, None], y)
-    error = np.sqrt(np.mean((net.predict(grid[:, None]) - price(grid)) ** 2))
-    label = f"encoding={encoding!r}: error {error:.2f}"
-    print(label)
-    ax.plot(grid, net.predict(grid[:, None]), color=color, lw=2, label=label)
+for (label, curve), color in zip(curves.items(), ("C1", "C0"), strict=True):
+    ax.plot(grid, curve, color=color, lw=2, label=label)
 ax.set(title="SNNRegressor", xlabel="the column", ylabel="price", xlim=(-0.3, 8.3), ylim=(0, 4.4))
 ax.legend(loc="upper right", fontsize=8)
 

@@ -363,8 +363,9 @@ class BaseSNN(BaseEstimator):
         callable_architecture = not isinstance(self._blueprint["architecture"], str)
         return self._generators.as_global() if callable_architecture else nullcontext()
 
-    def _make_net(self, model, callbacks=(), masked=False, watched=False, batch_size=1):
+    def _make_net(self, model, callbacks=(), masked=False, watched=False, batch_size=1, n_rows=1):
         """Wrap a model in a skorch net with this estimator's loss, optimizer and callbacks."""
+        weight_decay = self._weight_decay(-(-n_rows // batch_size))
         return self._net_class(
             model,
             criterion=self._make_criterion(masked, watched),
@@ -372,7 +373,7 @@ class BaseSNN(BaseEstimator):
                 _training.make_optimizer,
                 self.optimizer,
                 lr=self.lr,
-                weight_decay=self.weight_decay,
+                weight_decay=weight_decay,
                 optimizer_params=self.optimizer_params,
             ),
             lr=self.lr,
@@ -380,13 +381,16 @@ class BaseSNN(BaseEstimator):
             callbacks=list(callbacks),
             n_outputs=self.n_outputs_,
             own=isinstance(self._blueprint["architecture"], str),
-            moments=repr((self.optimizer, self.optimizer_params, self.weight_decay > 0)),
+            moments=repr((self.optimizer, self.optimizer_params, weight_decay > 0)),
             shuffle=self._generators.shuffle,
             precision=self._precision,
             device=str(self._generators.device),
             verbose=int(self.verbose),
             **self._net_params(),
         ).initialize()
+
+    def _weight_decay(self, n_batches):
+        return self.weight_decay
 
     def _train(self, model, table, valid, n_epochs, lr_schedule):
         """Train a model for some epochs, going on from the present net's history and optimizer."""
@@ -400,7 +404,7 @@ class BaseSNN(BaseEstimator):
             stopper=stopper,
         )
         masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
-        net = self._make_net(model, callbacks, masked, valid is not None, batch_size)
+        net = self._make_net(model, callbacks, masked, valid is not None, batch_size, len(table.y))
         if "net_" in vars(self):
             net.continue_from(self.net_)
         try:

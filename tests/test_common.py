@@ -32,16 +32,17 @@ def _instances():
         yield SNNRegressor(**settings)
 
 
-def expected_failures(estimator):
-    if estimator.precision == "float64":
-        return {}
-    return {
-        "check_sample_weight_equivalence_on_dense_data": WEIGHTS_REASON,
-        "check_sample_weight_equivalence_on_sparse_data": WEIGHTS_REASON,
-    }
+def bits_may_differ(estimator, check):
+    """Say whether a check of weights compares float32 fits, which may or may not round alike."""
+    return estimator.precision != "float64" and "check_sample_weight_equivalence" in check.func.__name__
 
 
 @pytest.mark.filterwarnings("default", "ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks(list(_instances()), expected_failed_checks=expected_failures)
+@parametrize_with_checks(list(_instances()))
 def test_scikit_learn_checks(estimator, check):
-    check(estimator)
+    try:
+        check(estimator)
+    except AssertionError:
+        if not bits_may_differ(estimator, check):
+            raise
+        pytest.xfail(WEIGHTS_REASON)

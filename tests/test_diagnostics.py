@@ -404,7 +404,7 @@ class TestVerdicts:
         assert "have left Theorem 1's domain" in str(verdict) and verdict.moments.variance[1:].max() > 1.5
         # The numbers of the docstring, of five seeds.
         variance, tau = verdict.moments.variance[1:], [layer.tau.mean() for layer in verdict.moments.layers]
-        assert 0.7 < variance.min() < variance.max() < 18 and 0.6 < min(tau) < max(tau) < 1.25
+        assert 0.65 < variance.min() < variance.max() < 18 and 0.58 < min(tau) < max(tau) < 1.1
 
     def test_weights_that_decayed_away(self, iris):
         """Variances from 0.3 to 32, in a net that still predicts: nothing holds them any more."""

@@ -371,6 +371,23 @@ def test_labels_are_smoothed_by_default_unless_tasks_or_a_watched_loss_speak_aga
     assert smoothing(*cancer, early_stopping=True, label_smoothing=0.2) == 0.2
 
 
+@pytest.mark.parametrize("rows", [50, 442])
+@pytest.mark.parametrize("lr", [1e-3, 1e-2])
+def test_automatic_weight_decay_takes_a_hundredth_of_the_weights_an_epoch(rows, lr, diabetes):
+    X, y = diabetes
+    reg = SNNRegressor(**{**SMALL, "lr": lr, "lr_schedule": "constant"}, batch_size=32).fit(
+        X[:rows], y[:rows]
+    )
+    decay = max(group["weight_decay"] for group in reg.net_.optimizer_.param_groups)
+    assert (1 - lr * decay) ** np.ceil(rows / 32) == pytest.approx(0.99, abs=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rprop"])
+def test_other_optimizers_have_no_automatic_weight_decay(optimizer, diabetes):
+    reg = SNNRegressor(**SMALL, optimizer=optimizer).fit(*diabetes)
+    assert not any(group.get("weight_decay", 0) for group in reg.net_.optimizer_.param_groups)
+
+
 # ---------------------------------------------------------------- encoding
 
 CODED = pytest.mark.parametrize("encoding", ["onehot", "thermometer", "piecewise"])

@@ -84,6 +84,7 @@ def test_standard_error_of_a_mean_over_sets_of_two_folds():
         values = results[results.method == method].pivot(index="set", columns="fold", values="score")
         halves = (values[0] - values[1]) / 2  # two folds lie as far from their mean
         assert_allclose(found[method], np.sqrt((halves**2).sum()) / 3)
+    assert records.standard_error(results[results.fold == 0], "score").isna().all()
 
 
 def test_records_survive_a_stop(tmp_path):

@@ -52,6 +52,7 @@ LEVERS = {
         "piecewise": {"encoding": "piecewise"},
         "batches of 64": {"batch_size": 64},
         "128 units": {"n_units": 128},
+        "512 units": {"n_units": 512},
         "2 layers": {"n_layers": 2},
         "8 layers": {"n_layers": 8},
         "rectangular": {"layer_form": "rectangular"},
@@ -72,6 +73,7 @@ LEVERS = {
         "one-hot": {"encoding": "onehot"},
         "thermometer": {"encoding": "thermometer"},
         "piecewise": {"encoding": "piecewise"},
+        "piecewise, decay by epochs": {"encoding": "piecewise", "weight_decay": "auto"},
         "piecewise, decay 0.1": {"encoding": "piecewise", "weight_decay": 0.1},
         "piecewise, decay 0.3": {"encoding": "piecewise", "weight_decay": 0.3},
         "piecewise, dropout 0.02": {"encoding": "piecewise", "dropout": 0.02},
@@ -89,7 +91,7 @@ LEVERS = {
 }
 CHOICE = {
     "classification": {"encoding": "onehot"},
-    "regression": {"encoding": "piecewise"},
+    "regression": {"encoding": "piecewise", "weight_decay": "auto"},
 }
 
 
@@ -160,7 +162,8 @@ def main():
     parser.add_argument("--confirm", action="store_true", help="run START and CHOICE on the second half")
     parser.add_argument("--levers", nargs="+", metavar="NAME", help="only these")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=1000, help="at most, for training")
+    parser.add_argument("--min-rows", type=int, default=0, help="only sets of so many rows")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     task = arguments.task
@@ -173,7 +176,7 @@ def main():
         (name, fold, lever)
         for lever in levers
         for name in list_names()
-        if is_first_half(name) != arguments.confirm
+        if is_first_half(name) != arguments.confirm and len(load(name).y) >= arguments.min_rows
         for fold in range(min(arguments.folds, len(load(name).folds)))
         if (name, fold, lever) not in records
     ]

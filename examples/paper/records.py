@@ -146,13 +146,13 @@ def summarise(results, reference, score="accuracy"):
 
 
 def standard_error(results, score):
-    """Return, by method, how far the mean over sets would vary with the folds; sets of one fold add nothing.
+    """Return, by method, how far the mean over sets varies with the folds; sets of one fold add nothing.
 
-    The published draws overlap, so it is too small rather than too large.
+    The published draws overlap, so it is too small rather than too large; NaN if each set has one fold.
     """
     folds = results.groupby(["method", "set"])[score].agg(["var", "count"])
-    variance = (folds["var"] / folds["count"]).fillna(0).groupby("method")
-    return np.sqrt(variance.sum()) / variance.count()
+    variance = (folds["var"] / folds["count"]).groupby("method")
+    return np.sqrt(variance.sum(min_count=1)) / variance.size()
 
 
 def complete(results, score):
