@@ -4,7 +4,7 @@ How columns enter the network
 
 A network of a few layers is smooth: where the target jumps with one column, it needs many epochs to learn
 where. Codes set beside the column give it the places at which to bend. Here prices depend on one number,
-with two jumps, a kink and a flat part, and are read from few and noisy rows.
+with three jumps, and are read from few and noisy rows.
 """
 
 # %%
