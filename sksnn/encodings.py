@@ -295,8 +295,8 @@ class ColumnEncoder(Standardizer):
         X = X.to(torch.float64)
         column, low, high = (values.to(X.device) for values in (self.column, self.low, self.high))
         n, x = self._n_indicators, X[:, column]
-        indicators = (x[:, :n] > low[:n]) & (x[:, :n] <= high[:n])
-        ramps = ((x[:, n:] - low[n:]) / (high[n:] - low[n:])).clamp_(0, 1)
+        indicators = _indicator(x[:, :n], low[:n], high[:n])
+        ramps = _ramp(x[:, n:], low[n:], high[n:])
         return super().forward(torch.cat([X, indicators.to(torch.float64), ramps], dim=1))
 
 
@@ -362,18 +362,21 @@ def _column_codes(column, values, weight, encoding):
     elif encoding == "thermometer" and not few:
         low, high = between[cuts], np.full(len(cuts), np.inf)
     code = _ramp if is_ramp else _indicator
-    moments = [_weighted_moments(code(values, *ends), mass) for ends in zip(low, high, strict=True)]
+    moments = [_weighted_moments(1.0 * code(values, *ends), mass) for ends in zip(low, high, strict=True)]
     mean, variance = np.array(moments).reshape(-1, 2).T
     scale = np.sqrt(variance.sum()) / (1 if is_ramp else INDICATOR_DEVIATION)
     return _Block(column, is_ramp, low, high, mean, np.full(len(low), scale))
 
 
+# Of arrays, when a code is learned, and of tensors, when it is used.
+
+
 def _indicator(x, low, high):
-    return ((x > low) & (x <= high)) * 1.0
+    return (x > low) & (x <= high)
 
 
 def _ramp(x, low, high):
-    return np.clip((x - low) / (high - low), 0, 1)
+    return ((x - low) / (high - low)).clip(0, 1)
 
 
 def _weighted_moments(values, weight):
