@@ -22,7 +22,11 @@ rng = np.random.default_rng(0)
 def load_script(name):
     spec = importlib.util.spec_from_file_location(name, PAPER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(PAPER))  # as for a script, whose neighbours are at hand
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(PAPER))
     return module
 
 
@@ -156,11 +160,7 @@ def test_uci_runs_goes_on_and_draws(data, tmp_path):
 
 
 def test_uci_tunes_by_validation_rows_alone():
-    sys.path.insert(0, str(PAPER))
-    try:
-        uci = load_script("uci")
-    finally:
-        sys.path.remove(str(PAPER))
+    uci = load_script("uci")
     uci.SETTINGS[:] = [{"max_epochs": 1, "lr": 1e-9}, {"max_epochs": 40, "n_units": 32}]
     X = rng.normal(size=(100, 3))
     tuned = uci.Tuned("SNN", seed=0, n_settings=2)
@@ -188,11 +188,7 @@ def test_defaults_keep_the_halves_apart(task, data, tmp_path):
 
 
 def test_a_lever_has_to_pass_both_scores():
-    sys.path.insert(0, str(PAPER))
-    try:
-        defaults = load_script("defaults")
-    finally:
-        sys.path.remove(str(PAPER))
+    defaults = load_script("defaults")
     scores = {
         "start": [(0.5, 0.5, 1.0), (0.5, 0.5, 1.0)],
         "better": [(0.6, 0.5, 1.0), (0.5, 0.5, 1.0)],

@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
-from records import Records, complete, score_classifier, score_regressor, versions
+from records import Records, complete, run_missing, score_classifier, score_regressor, versions
 
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
@@ -172,24 +171,23 @@ def main():
     levers = {"start": {}, "choice": CHOICE[task], **({} if arguments.confirm else levers)}
     print(versions(), f"\nseed = fold; start: {START[task]}")
     records = Records(arguments.out, ("set", "fold", "method"), scores)
-    todo = [
+    half = [name for name in list_names() if is_first_half(name) != arguments.confirm]
+    data = {name: load(name) for name in half}
+    keys = [
         (name, fold, lever)
         for lever in levers
-        for name in list_names()
-        if is_first_half(name) != arguments.confirm and len(load(name).y) >= arguments.min_rows
-        for fold in range(min(arguments.folds, len(load(name).folds)))
-        if (name, fold, lever) not in records
+        for name in half
+        if len(data[name].y) >= arguments.min_rows
+        for fold in range(min(arguments.folds, len(data[name].folds)))
     ]
-    results = Parallel(n_jobs=arguments.jobs, return_as="generator")(
-        delayed(run_one)(task, name, fold, {**START[task], **levers[lever]}, arguments.rows)
-        for name, fold, lever in todo
-    )
-    for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
-        records.add(key, numbers)
-        print(f"{i}/{len(todo)} {key[0]} {key[1]}, {key[2]}: {numbers[0]:.4f}", flush=True)
+
+    def run_lever(name, fold, lever):
+        return run_one(task, name, fold, {**START[task], **levers[lever]}, arguments.rows)
+
+    run_missing(records, keys, run_lever, arguments.jobs)
     table = judge(records.frame(), *scores[:2])
-    half = "second" if arguments.confirm else "first"
-    print(f"\n{half} half, {records.frame().set.nunique()} sets\n{table.round(4).to_string()}")
+    which = "second" if arguments.confirm else "first"
+    print(f"\n{which} half, {records.frame().set.nunique()} sets\n{table.round(4).to_string()}")
     table.to_csv(f"{records.path.with_suffix('')}_table.csv")
 
 

@@ -12,13 +12,14 @@ beside the published one and written to htru2_table.csv.
 
 import argparse
 import time
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
-from records import Records, paired_p, versions
+from records import NETWORKS, Records, paired_p, run_missing, versions
 from sklearn.metrics import roc_auc_score
 
 from sksnn import SNNClassifier
@@ -31,15 +32,6 @@ SETTINGS = {
     for depth in (2, 4, 8)
     for width in (256,)
     for dropout in (0.0, 0.05)
-}
-NETWORKS = {
-    "SNN": "snn",
-    "MSRAinit": "msra",
-    "WeightNorm": "weightnorm",
-    "Highway": "highway",
-    "LayerNorm": "layernorm",
-    "BatchNorm": "batchnorm",
-    "ResNet": "resnet",
 }
 # AUC, its deviation over folds, the paper's one-sided p against SNN.
 PUBLISHED = {
@@ -107,19 +99,8 @@ def main():
     records = Records(
         arguments.out, ("fold", "network", "settings"), ("validation", "test", "epoch", "seconds")
     )
-    todo = [
-        (fold, network, settings)
-        for fold in range(arguments.folds)
-        for network in arguments.networks
-        for settings in arguments.settings
-        if (fold, network, settings) not in records
-    ]
-    results = Parallel(n_jobs=arguments.jobs, return_as="generator")(
-        delayed(run_one)(*key, arguments.epochs) for key in todo
-    )
-    for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
-        records.add(key, numbers)
-        print(f"{i}/{len(todo)} {key}: test AUC {numbers[1]:.4f}, {numbers[3]:.1f} s", flush=True)
+    keys = product(range(arguments.folds), arguments.networks, arguments.settings)
+    run_missing(records, keys, partial(run_one, epochs=arguments.epochs), arguments.jobs)
     table = summarise(records.frame())
     print(f"\n{records.frame().fold.nunique()} folds\n{table.round(4).to_string()}")
     table.to_csv(f"{records.path.with_suffix('')}_table.csv")

@@ -11,6 +11,7 @@ import scipy
 import sklearn
 import skorch
 import torch
+from joblib import Parallel, delayed
 from scipy.stats import studentized_range, wilcoxon
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
@@ -65,17 +66,53 @@ class Records:
         return pd.DataFrame(rows, columns=[*self.keys, *self.values])
 
 
-def score_classifier(model, X, y, X_test, y_test):
-    """Fit once; return accuracy, log-loss, AUC (NaN without probabilities) and seconds of fit.
+# The paper's seven networks, and their names here.
+NETWORKS = {
+    "SNN": "snn",
+    "MSRAinit": "msra",
+    "BatchNorm": "batchnorm",
+    "LayerNorm": "layernorm",
+    "WeightNorm": "weightnorm",
+    "Highway": "highway",
+    "ResNet": "resnet",
+}
 
-    The AUC of several classes is the mean over those that the test rows have, each against the rest.
+
+def run_missing(records, keys, run_one, jobs):
+    """Run what the records lack, `jobs` at a time, and keep and show each result as it comes.
+
+    Parameters
+    ----------
+    records : Records
+    keys : iterable of tuple
+    run_one : callable
+        Takes a key, item by item, and returns the record's values.
+    jobs : int
     """
+    todo = [key for key in keys if key not in records]
+    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(run_one)(*key) for key in todo)
+    for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
+        records.add(key, numbers)
+        said = ", ".join(f"{v} {n:.4g}" for v, n in zip(records.values, numbers, strict=True))
+        print(f"{i}/{len(todo)} {' '.join(map(str, key))}: {said}", flush=True)
+
+
+def timed_fit(model, X, y):
+    """Fit, without the warnings that untuned fits of few rows give; return the model and seconds."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", UserWarning)  # few rows of a class
         model = model.fit(X, y)
-    seconds = time.perf_counter() - start
+    return model, time.perf_counter() - start
+
+
+def score_classifier(model, X, y, X_test, y_test):
+    """Fit once; return accuracy, log-loss, AUC (NaN without probabilities) and seconds of fit.
+
+    The AUC of several classes is the mean over those that the test rows have, each against the rest.
+    """
+    model, seconds = timed_fit(model, X, y)
     accuracy = np.mean(model.predict(X_test) == y_test)
     if not hasattr(model, "predict_proba"):
         return accuracy, np.nan, np.nan, seconds
@@ -89,11 +126,7 @@ def score_classifier(model, X, y, X_test, y_test):
 
 def score_regressor(model, X, y, X_test, y_test):
     """Fit once; return R², mean absolute error in deviations of the test target, and seconds of fit."""
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, y)
-    seconds = time.perf_counter() - start
+    model, seconds = timed_fit(model, X, y)
     predicted = model.predict(X_test)
     return r2_score(y_test, predicted), mean_absolute_error(y_test, predicted) / np.std(y_test), seconds
 

@@ -11,8 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from joblib import Parallel, delayed
-from records import Records, complete, mean_ranks, score_regressor, versions
+from records import Records, complete, mean_ranks, run_missing, score_regressor, versions
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import Ridge
@@ -80,19 +79,15 @@ def main():
         "\nseed = fold; rows standardised for MLPRegressor, SVR and Ridge; target for the first two",
     )
     records = Records(arguments.out, ("set", "fold", "method"), ("r2", "error", "seconds"))
-    todo = [
+    n_folds = {name: len(load_regression(name).folds) for name in arguments.sets or regression_names()}
+    keys = [
         (name, fold, method)
         for fold in range(arguments.folds)
-        for name in arguments.sets or regression_names()
+        for name in n_folds
         for method in arguments.methods
-        if fold < len(load_regression(name).folds) and (name, fold, method) not in records
+        if fold < n_folds[name]
     ]
-    results = Parallel(n_jobs=arguments.jobs, return_as="generator")(delayed(run_one)(*key) for key in todo)
-    for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
-        records.add(key, numbers)
-        print(
-            f"{i}/{len(todo)} {key[0]} {key[1]}, {key[2]}: {numbers[0]:.4f}, {numbers[-1]:.1f} s", flush=True
-        )
+    run_missing(records, keys, run_one, arguments.jobs)
     report(records)
 
 

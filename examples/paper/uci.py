@@ -22,8 +22,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
-from records import Records, complete, draw_critical_differences, score_classifier, summarise, versions
+from records import (
+    NETWORKS,
+    Records,
+    complete,
+    draw_critical_differences,
+    mean_ranks,
+    run_missing,
+    score_classifier,
+    summarise,
+    versions,
+)
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -35,15 +44,6 @@ from sklearn.svm import SVC
 from sksnn import SNNClassifier
 from sksnn.datasets import load_uci, uci_names
 
-NETWORKS = {
-    "SNN": "snn",
-    "MSRAinit": "msra",
-    "BatchNorm": "batchnorm",
-    "LayerNorm": "layernorm",
-    "WeightNorm": "weightnorm",
-    "Highway": "highway",
-    "ResNet": "resnet",
-}
 # What a data scientist has at hand, each with its defaults; networks and SVC behind a scaler.
 OTHERS = {
     "RandomForest": lambda seed: RandomForestClassifier(500, random_state=seed),
@@ -106,31 +106,16 @@ def run_one(name, fold, method, n_settings):
     return score_classifier(model, data.X[train], data.y[train], data.X[test], data.y[test])
 
 
-def wanted(arguments, records):
-    """List what is still to run: (set, fold, method), small sets first."""
-    names = arguments.sets or uci_names()
-    data = {name: load_uci(name) for name in names}
-    small_first = sorted(names, key=lambda name: data[name].X.size)
+def wanted(arguments):
+    """List what to run: (set, fold, method), small sets first."""
+    data = {name: load_uci(name) for name in arguments.sets or uci_names()}
     return [
         (name, fold, method)
-        for name in small_first
+        for name in sorted(data, key=lambda name: data[name].X.size)
         for fold in range(min(arguments.folds, len(data[name].folds)))
         for method in arguments.methods
         if arguments.min_rows <= len(data[name].X) <= arguments.max_rows
-        and (name, fold, method) not in records
     ]
-
-
-def run(arguments, records):
-    """Run what is still to run, `jobs` at a time, and keep each result."""
-    todo = wanted(arguments, records)
-    parallel = Parallel(n_jobs=arguments.jobs, return_as="generator", pre_dispatch="2*n_jobs")
-    results = parallel(delayed(run_one)(*key, arguments.tune) for key in todo)
-    for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
-        records.add(key, numbers)
-        print(
-            f"{i}/{len(todo)}  {key[0]} {key[1]} {key[2]}: {numbers[0]:.4f}, {numbers[-1]:.1f} s", flush=True
-        )
 
 
 def compare_with_paper(results):
@@ -147,7 +132,7 @@ def draw(results, folder):
     folder.mkdir(parents=True, exist_ok=True)
     scores = complete(results, "accuracy")
     figure, ax = plt.subplots(figsize=(9, 0.4 * scores.shape[1] + 1.2))
-    draw_critical_differences(ax, scores.round(9).rank(axis=1, ascending=False).mean(), len(scores))
+    draw_critical_differences(ax, mean_ranks(scores), len(scores))
     figure.savefig(folder / "uci_ranks.png", dpi=150, bbox_inches="tight")
     beside = compare_with_paper(results)
     if "SNN" in beside:
@@ -195,7 +180,7 @@ def main():
     arguments.methods = arguments.methods or [*NETWORKS, *({} if arguments.tune else OTHERS)]
     print(versions(), "\nseed = fold; networks and SVC standardised, all else as its defaults are")
     records = Records(arguments.out, ("set", "fold", "method"), ("accuracy", "log_loss", "auc", "seconds"))
-    run(arguments, records)
+    run_missing(records, wanted(arguments), partial(run_one, n_settings=arguments.tune), arguments.jobs)
     report(records, arguments.figures)
 
 
