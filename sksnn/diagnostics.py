@@ -44,7 +44,7 @@ LEAST_VARIANCE, LARGEST_VARIANCE = THEOREM_3_DOMAINS[0]["variance"][1], THEOREM_
 LEAST_TAU, LARGEST_TAU = THEOREM_2_DOMAIN["tau"]
 # Theorem 2 speaks of net inputs whose variance, nu tau, is at most 16 * 1.25 = 20. Weights of the least
 # tau, 0.8, make that of a nu of 25; of a larger one no theorem says that it falls. Trained layers align
-# with correlated columns: those of default networks have variances up to 20, with a tau near 1.
+# with correlated columns: `check_self_normalization` says how far those of default networks go.
 LARGEST_COVERED_VARIANCE = THEOREM_2_DOMAIN["variance"][1] * LARGEST_TAU / LEAST_TAU
 # Twice the largest rate that the paper found useful.
 LARGEST_RATE = 0.2
