@@ -38,6 +38,7 @@ PRIVATE_STATE = (
     "_blueprint",
     "_class_weight",
     "_generators",
+    "_n_rows",
     "_two_dimensional",
     "_precision",
     "_resumes",
@@ -278,6 +279,7 @@ class BaseSNN(BaseEstimator):
 
     def _start(self, table, generators):
         """Learn the statistics of the training rows and build the network."""
+        self._n_rows = len(table.y)
         encoder = self._learn_encoder(table)
         self._generators, self._precision, self._resumes = generators, self.precision, False
         self._blueprint, self._begun_with = self._make_blueprint(encoder), self._settings()
@@ -297,7 +299,7 @@ class BaseSNN(BaseEstimator):
     def _auto_encoding(self, n_columns):
         """Return the code measured to be best, or None for a user's own module, which may want pixels."""
         encodes = isinstance(self.architecture, str) and n_columns <= MOST_ENCODED_COLUMNS
-        return self._best_encoding if encodes else None
+        return self._best_encoding() if encodes else None
 
     def _resume(self):
         """Return the present model, if the parameters still describe it."""
@@ -337,7 +339,7 @@ class BaseSNN(BaseEstimator):
 
     def _hidden_layer_sizes(self):
         if self.hidden_layer_sizes is None:
-            return layer_sizes(self.n_layers, self.n_units, self.layer_form, self.n_outputs_)
+            return layer_sizes(self.n_layers, self._width(), self.layer_form, self.n_outputs_)
         sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(
@@ -345,6 +347,9 @@ class BaseSNN(BaseEstimator):
                 f"{self.hidden_layer_sizes!r}. Set n_layers and n_units instead, or give (256, 64), say."
             )
         return sizes
+
+    def _width(self):
+        return self.n_units
 
     def _make_model(self, encoder):
         """Build the network of the blueprint behind its encoder, on its device."""

@@ -28,9 +28,9 @@ ENCODINGS = ("onehot", "thermometer", "piecewise")
 FEW_VALUES = 10
 N_BINS = 9
 
-# The deviation of all indicators of a column together, in that of the column. At 1 they overfit: what a rare
-# value means is learned from few rows (examples/paper/defaults.py). Ramps have the column's.
-INDICATOR_DEVIATION = 0.5
+# The deviation of all codes of a column together, in that of the column. At 1 they overfit: what a rare
+# value means is learned from few rows (examples/paper/defaults.py).
+CODE_DEVIATION = 0.5
 
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.
 CHUNK_ELEMENTS = 2**20
@@ -205,8 +205,8 @@ class ColumnEncoder(Standardizer):
 
     A network of few units bends a function of one column at few places; codes give it the places
     at which to bend. A code is an indicator of an interval, 1 where ``low < x <= high``, or a ramp that
-    rises from 0 at `low` to 1 at `high`. The ramps of a column have together the variance of one standardised
-    column, its indicators a quarter of it, so a column of many codes does not outweigh the others.
+    rises from 0 at `low` to 1 at `high`. The codes of a column have together a quarter of its variance, so
+    a column of many codes does not outweigh the others.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ class ColumnEncoder(Standardizer):
         blocks = [_column_codes(j, X[:, j], weight, encoding) for j in range(X.shape[1])]
         blocks = sorted((b for b in blocks if len(b.low)), key=lambda block: block.is_ramp)
         n_inputs = X.shape[1] + sum(len(block.low) for block in blocks)
-        variance = X.shape[1] + sum(1 if block.is_ramp else INDICATOR_DEVIATION**2 for block in blocks)
+        variance = X.shape[1] + CODE_DEVIATION**2 * len(blocks)
         # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for.
         gain = np.sqrt(n_inputs / variance)
         return cls(
@@ -364,7 +364,7 @@ def _column_codes(column, values, weight, encoding):
     code = _ramp if is_ramp else _indicator
     moments = [_weighted_moments(1.0 * code(values, *ends), mass) for ends in zip(low, high, strict=True)]
     mean, variance = np.array(moments).reshape(-1, 2).T
-    scale = np.sqrt(variance.sum()) / (1 if is_ramp else INDICATOR_DEVIATION)
+    scale = np.sqrt(variance.sum()) / CODE_DEVIATION
     return _Block(column, is_ramp, low, high, mean, np.full(len(low), scale))
 
 

@@ -1,7 +1,7 @@
 """The estimators: scikit-learn from head to foot, with a skorch net inside."""
 
 import warnings
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -34,6 +34,11 @@ AUTO_EPOCH_DECAY = 0.01
 
 AUTO_LABEL_SMOOTHING = 0.1
 
+# Of the classifier: up to so many training rows, wider layers only cost time, and piecewise codes overfit
+# (examples/paper/defaults.py).
+NARROW_ROWS = 2_000
+ONE_HOT_ROWS = 5_000
+
 
 class SNNClassifier(ClassifierMixin, BaseSNN):
     """Self-normalizing neural network for classification.
@@ -46,8 +51,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     ----------
     n_layers : int, default=4
         Number of hidden layers.
-    n_units : int, default=256
-        Width of the first hidden layer.
+    n_units : int or "auto", default="auto"
+        Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows (with
+        `partial_fit`: of the first chunk).
     layer_form : {"conic", "rectangular"}, default="conic"
         "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular":
         all alike. See `sksnn.networks.layer_sizes`.
@@ -70,8 +76,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Codes set beside each column, whose edges `fit` learns from the training rows (and their
         weights). All give columns of 3 to 10 distinct values an indicator of each value; longer columns
         have no code ("onehot") or are cut at eight quantiles and get an indicator of being above each
-        ("thermometer") or a ramp through each part ("piecewise"; Gorishniy et al., 2022). "auto" is
-        "onehot", which was measured to be best, for up to 100 columns and named architectures; else None:
+        ("thermometer") or a ramp through each part ("piecewise"; Gorishniy et al., 2022). "auto", by
+        what was measured to be best: "onehot", or "piecewise" for more than 5 000 training rows (with
+        `partial_fit`: of the first chunk); for more than 100 columns and for one's own modules None,
         the columns alone. Sparse X has no codes.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
@@ -181,11 +188,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     """
 
     _net_class = _training.ClassifierNet
-    _best_encoding = "onehot"
     _auto_batch = (32, 256)
     _frozen_settings = ()
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
+        "n_units": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
     }
@@ -194,7 +201,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self,
         *,
         n_layers=4,
-        n_units=256,
+        n_units="auto",
         layer_form="conic",
         hidden_layer_sizes=None,
         architecture="snn",
@@ -337,6 +344,14 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     def _encode_target(self, y, name):
         self._check_form(y, name)
         return y if self._two_dimensional else encode_labels(y, self.classes_, name)
+
+    def _best_encoding(self):
+        return "onehot" if self._n_rows <= ONE_HOT_ROWS else "piecewise"
+
+    def _width(self):
+        if self.n_units != "auto":
+            return self.n_units
+        return 256 if self._n_rows <= NARROW_ROWS else 512
 
     def _strata(self, y, n_valid):
         """Stratify by class where each has a row for both sides."""
@@ -578,11 +593,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     ----------
     n_layers : int, default=4
         Number of hidden layers.
-    n_units : int, default=256
+    n_units : int, default=128
         Width of the first hidden layer.
-    layer_form : {"conic", "rectangular"}, default="conic"
-        "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular":
-        all alike. See `sksnn.networks.layer_sizes`.
+    layer_form : {"conic", "rectangular"}, default="rectangular"
+        "rectangular": all layers alike; "conic": widths fall geometrically from `n_units` towards the
+        output layer, to a few units before a single output. See `sksnn.networks.layer_sizes`.
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides the three above.
     architecture : str or callable, default="snn"
@@ -702,7 +717,6 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     """
 
     _net_class = _training.RegressorNet
-    _best_encoding = "piecewise"
     _auto_batch = (32, 64)  # of 256, many rows make too few steps (examples/paper/defaults.py)
     _frozen_settings = ("standardize_target",)
     _parameter_constraints: dict = {
@@ -717,8 +731,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self,
         *,
         n_layers=4,
-        n_units=256,
-        layer_form="conic",
+        n_units=128,
+        layer_form="rectangular",
         hidden_layer_sizes=None,
         architecture="snn",
         dropout=0.0,
@@ -852,6 +866,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     def _scale_target(self, y):
         scaled = (y.reshape(-1, self.n_outputs_) - self._target_mean) / self._target_scale
         return scaled.reshape(y.shape)
+
+    def _best_encoding(self):
+        return "piecewise"
 
     def _weight_decay(self, n_batches):
         if self.weight_decay != "auto":

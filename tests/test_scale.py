@@ -389,7 +389,8 @@ def added(call):
     return status("VmHWM") - before
 
 def make(**params):
-    return SNNClassifier(hidden_layer_sizes=(8,), max_epochs=1, lr=0.02, random_state=0, **params)
+    params = {"hidden_layer_sizes": (8,), "max_epochs": 1, "lr": 0.02, "encoding": None, **params}
+    return SNNClassifier(random_state=0, **params)
 
 warnings.simplefilter("ignore")
 rng, results = np.random.default_rng(0), {}
