@@ -187,6 +187,18 @@ def test_defaults_keep_the_halves_apart(task, data, tmp_path):
     assert ("first half" in first) == bool(sets[0]) and "second half" in second
 
 
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
+def test_large_sets_beside_those_of_uci_are_for_choosing():
+    defaults = load_script("defaults")
+    first, second = (set(defaults.half_of("large", confirm)) for confirm in (False, True))
+    assert first.isdisjoint(second) and second == set(defaults.half_of("classification", True))
+    assert first >= {*defaults.CUT, *defaults.OTHERS}
+    data = defaults.load_large("power-plant")
+    assert np.bincount(data.y) == pytest.approx(len(data.y) / 4, rel=0.01)
+    row, image = defaults.load_large("mnist").X[7], defaults.load_mnist().X[7].reshape(28, 28)
+    assert_allclose(row[3::7], [image[4 * i : 4 * i + 4, 12:16].mean() for i in range(7)], rtol=1e-5)
+
+
 def test_a_lever_has_to_pass_both_scores():
     defaults = load_script("defaults")
     scores = {

@@ -6,8 +6,10 @@
 The sets are cut in two halves by a hash of their names. Candidates are compared on the first; the choice is
 confirmed, once, on the second (--confirm), where nothing is chosen. There are few UCI sets of many rows, and
 most of those in the first half are synthetic, so "large" adds others to the first half: the regression sets,
-to be classified by quantiles of the target, HTRU2, and MNIST in 7 x 7 pixels. A candidate is START, the former
-defaults, with a few parameters changed. It passes if, against START, on the sets of the first half,
+to be classified by quantiles of the target, HTRU2, and MNIST in 7 x 7 pixels.
+
+A candidate is START, the former defaults, with a few parameters changed. It passes if, against START, on the
+sets of the first half,
 
 * its mean rank by the first score (accuracy; R²) is better,
 * its mean rank by the second score (log-loss; mean absolute error) is not worse,
@@ -25,7 +27,6 @@ import numpy as np
 import pandas as pd
 import torch
 from records import Records, complete, run_missing, score_classifier, score_regressor, versions
-
 from sklearn.utils import Bunch
 
 from sksnn import SNNClassifier, SNNRegressor
@@ -38,7 +39,7 @@ from sksnn.datasets import (
     uci_names,
 )
 
-MOST_TIME = 2.5
+MOST_TIME = 2.5  # layers of twice the width take about two times
 TEST_ROWS = 4000
 
 COMMON = {
