@@ -150,12 +150,29 @@ def test_compounds_are_merged_by_majority():
     np.testing.assert_array_equal(merged, [[0, np.nan, 1], [1, np.nan, np.nan]])
 
 
-def test_scored_compounds_are_not_trained_on():
+def test_scored_compounds_are_neither_trained_on_nor_watched():
     smiles, keys = np.array(["CCO", "OCC", "CCN"]), np.array(["ethanol", "ethanol", "ethylamine"])
-    y = np.array([[0.0], [0.0], [1.0]])
+    rows = (smiles, np.array([[0.0], [0.0], [1.0]]), keys)
     scored = (np.array(["C(C)O"]), np.array([[0.0]]), np.array(["ethanol"]))
-    _, train_smiles, train_y, _, _ = tox21.make_split("test", (smiles, y, keys), scored)
-    assert train_smiles.tolist() == ["CCN"] and train_y.tolist() == [[1.0]]
+    _, train, watched, _ = tox21.make_split("test", rows, rows, scored)
+    for part_smiles, y in (train, watched):
+        assert part_smiles.tolist() == ["CCN"] and y.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("watches", [False, True])
+def test_the_leaderboard_is_scored_or_trained_on_or_watched(watches):
+    smiles = np.array(["C", "CC", "CCC", "CCCC", "CCCCC", "CO", "CN"])
+    is_leaderboard, folds = np.arange(7) >= 5, np.array([0, 1, 2, 3, 4, -1, -1])
+    training = (smiles, np.zeros((7, 1)), is_leaderboard, folds, smiles)
+    splits = {name: parts for name, *parts in tox21.make_splits(training, None, watches)}
+    assert ("leaderboard" in splits) != watches and len(splits) == 6 - watches
+    train, watched, scored = splits["fold 2"]
+    assert sorted(train[0]) == ["C", "CC", "CCCC", "CCCCC"] and scored[0].tolist() == ["CCC"]
+    assert (watched[0].tolist() == ["CO", "CN"]) if watches else watched is None
+    test = ("test", np.array(["CF", "CO"]), np.zeros((2, 1)), np.array(["CF", "CO"]))
+    ((_, train, watched, scored),) = tox21.make_splits(training, test, watches)
+    assert len(train[0]) == (5 if watches else 6) and scored[0].tolist() == ["CF", "CO"]
+    assert not watches or watched[0].tolist() == ["CN"]
 
 
 @pytest.mark.parametrize("name", ["compounds.csv", "compounds.csv.gz", "compounds"])
@@ -226,3 +243,7 @@ def test_a_file_is_scored_and_a_stopped_run_goes_on(tmp_path):
     assert [line.rsplit(",", 1)[0] for line in (tmp_path / "results.csv").read_text().splitlines()] == [
         line.rsplit(",", 1)[0] for line in before.splitlines()
     ]
+
+    options += ["--watch-leaderboard", "--forests", "0"]
+    assert "SNN, seed 1" in run()
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 5

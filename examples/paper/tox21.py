@@ -11,6 +11,9 @@ The second command trains on all training and leaderboard compounds and scores a
 a CSV, plain or gzipped, with a column smiles and, if labels are known, columns named like the assays, of 0, 1
 and nothing. Predictions are written beside the results, with or without labels.
 
+With --watch-leaderboard either command does what the paper did: it trains on training compounds alone, and
+stops when the loss on the leaderboard compounds no longer falls.
+
 A compound that is scored is never trained on: training rows with the same parent (salts and charges aside, by
 InChIKey) are dropped, and their number is printed. Training rows of one compound are merged to one, labels by
 majority, none on a tie. Compounds without a published fold are trained on only.
@@ -52,6 +55,7 @@ SNN = {
     "max_epochs": 15,
     "early_stopping": False,
 }
+WATCHING = {"early_stopping": True, "max_epochs": 30}
 FOREST = {"n_estimators": 500}
 FEATURES: dict = {}  # arguments of make_features
 ASSAYS = (
@@ -113,44 +117,54 @@ def merge_compounds(keys, y):
     return first, np.where(votes == 0, np.nan, (votes > 0).astype(float))
 
 
-def make_splits(training, test):
-    """Yield the splits: name, SMILES and labels to train on, SMILES and labels to score."""
+def make_splits(training, test, watches):
+    """Yield the splits: name, and SMILES and labels to train on, to watch (or None), and to score."""
     smiles, y, is_leaderboard, folds, keys = training
+    rows = (smiles, y, keys)
+    trained, leaderboard = rows_where(~is_leaderboard, rows), rows_where(is_leaderboard, rows)
+    watched = leaderboard if watches else None
     if test is not None:
-        name, test_smiles, test_y, test_keys = test
-        yield make_split(name, (smiles, y, keys), (test_smiles, test_y, test_keys))
+        name, *scored = test
+        yield make_split(name, trained if watches else rows, watched, scored)
         return
     for fold in range(5):
-        scored = (folds == fold) & ~is_leaderboard
-        yield split_rows(f"fold {fold}", (smiles, y, keys), ~scored & ~is_leaderboard, scored)
-    yield split_rows("leaderboard", (smiles, y, keys), ~is_leaderboard, is_leaderboard)
+        is_scored = (folds == fold) & ~is_leaderboard
+        train = rows_where(~is_scored & ~is_leaderboard, rows)
+        yield make_split(f"fold {fold}", train, watched, rows_where(is_scored, rows))
+    if not watches:
+        yield make_split("leaderboard", trained, None, leaderboard)
 
 
-def split_rows(name, rows, train, scored):
-    return make_split(name, [array[train] for array in rows], [array[scored] for array in rows])
+def make_split(name, train, watched, scored):
+    """Drop rows of scored compounds, and merge training rows of the same compound."""
+    smiles, y, keys = drop_compounds(train, scored)
+    first, merged = merge_compounds(keys, y)
+    watched = watched and drop_compounds(watched, scored)[:2]
+    said = f"{len(scored[1])} rows scored; {len(first)} compounds of {len(y)} rows to train on"
+    print(f"{name}: {said}, {len(train[1]) - len(y)} rows of scored compounds dropped", flush=True)
+    return name, (smiles[first], merged), watched, scored[:2]
 
 
-def make_split(name, train, scored):
-    """Drop training rows of scored compounds, and merge those of the same compound."""
-    (smiles, y, keys), (scored_smiles, scored_y, scored_keys) = train, scored
-    kept = ~np.isin(keys.astype(str), scored_keys.astype(str))
-    first, merged = merge_compounds(keys[kept], y[kept])
-    said = f"{len(scored_y)} rows scored; {len(first)} compounds of {kept.sum()} rows to train on"
-    print(f"{name}: {said}, {(~kept).sum()} rows of scored compounds dropped", flush=True)
-    return name, smiles[kept][first], merged, scored_smiles, scored_y
+def drop_compounds(rows, scored):
+    """Leave out the rows (SMILES, labels, keys) whose compound is scored."""
+    return rows_where(~np.isin(rows[-1].astype(str), scored[-1].astype(str)), rows)
+
+
+def rows_where(mask, rows):
+    return [array[mask] for array in rows]
 
 
 # ---------------------------------------------------------------- methods
 
 
-def predict_snn(X, y, X_scored, settings, seed, device):
+def predict_snn(X, y, X_scored, settings, seed, device, watched):
     snn = SNNClassifier(**settings, device=device, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return snn.fit(X, y).predict_proba(X_scored)
+        return snn.fit(X, y, **watched).predict_proba(X_scored)
 
 
-def predict_forest(X, y, X_scored, settings, seed, device):
+def predict_forest(X, y, X_scored, settings, seed, device, watched):
     """Fit a forest for each task, on the compounds that have its label."""
     proba = np.full((len(X_scored), y.shape[1]), np.nan)
     for task, labels in enumerate(y.T):
@@ -166,7 +180,7 @@ METHODS = {"SNN": predict_snn, "RandomForest": predict_forest}
 
 def run_split(split, args, records, cache):
     """Fit what the records lack for a split; the features are made once."""
-    name, smiles, y, scored_smiles, scored_y = split
+    name, (smiles, y), watched, (scored_smiles, scored_y) = split
     X = None
     for method, key, settings, predictions in fits(name, args):
         if key in records and (predictions is None or predictions.exists()):
@@ -175,9 +189,10 @@ def run_split(split, args, records, cache):
             start = time.perf_counter()
             features = make_features(**FEATURES, errors="warn", cache=cache)
             X, X_scored = features.fit_transform(smiles), features.transform(scored_smiles)
+            to_watch = {"X_val": features.transform(watched[0]), "y_val": watched[1]} if watched else {}
             print(f"  {X.shape[1]} columns, {time.perf_counter() - start:.0f} s", flush=True)
         start = time.perf_counter()
-        proba = METHODS[method](X, y, X_scored, settings, int(key[2]), args.device)
+        proba = METHODS[method](X, y, X_scored, settings, int(key[2]), args.device, to_watch)
         seconds = time.perf_counter() - start
         if predictions is not None:
             table = pd.DataFrame(proba, columns=ASSAYS)
@@ -193,10 +208,11 @@ def run_split(split, args, records, cache):
 def fits(name, args):
     """Yield each fit of a split: method, key of its record, settings, file of its predictions or None."""
     chosen = {"SNN": dict(SNN), "RandomForest": dict(FOREST)}
+    chosen["SNN"] |= WATCHING if args.watch_leaderboard else {}
     chosen["SNN"] |= {"max_epochs": args.epochs} if args.epochs else {}
     chosen["RandomForest"] |= {"n_estimators": args.trees} if args.trees else {}
     for method, settings in chosen.items():
-        said = json.dumps([settings, FEATURES, args.rows])
+        said = json.dumps([settings, FEATURES, args.rows] + ["watching"] * args.watch_leaderboard)
         code = hashlib.sha256(said.encode()).hexdigest()[:8]
         for seed in range(args.seeds if method == "SNN" else min(args.seeds, args.forests)):
             key = (name, method, str(seed), code)
@@ -235,6 +251,9 @@ def parse_arguments():
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("tox21.csv"))
     parser.add_argument("--test", type=Path, help="CSV file of compounds to score or to predict")
+    parser.add_argument(
+        "--watch-leaderboard", action="store_true", help="stop training by the leaderboard compounds"
+    )
     parser.add_argument("--data", help="folder of the data; default: what SKSNN_DATA says")
     parser.add_argument(
         "--cache", type=Path, help="folder of what RDKit computes; default: beside the results"
@@ -261,7 +280,7 @@ def main():
         test = (name, test_smiles, test_y, compound_keys(test_smiles, cache))
     records = Records(args.results, KEYS, (*ASSAYS, "mean", "seconds"))
     names = []
-    for split in make_splits(training, test):
+    for split in make_splits(training, test, args.watch_leaderboard):
         names.append(split[0])
         run_split(split, args, records, cache)
     table = make_table(records, args, names)
