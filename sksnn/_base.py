@@ -279,7 +279,7 @@ class BaseSNN(BaseEstimator):
 
     def _start(self, table, generators):
         """Learn the statistics of the training rows and build the network."""
-        self._n_rows = len(table.y)
+        self._n_rows = len(table.y) if table.weight is None else int((table.weight > 0).sum())
         encoder = self._learn_encoder(table)
         self._generators, self._precision, self._resumes = generators, self.precision, False
         self._blueprint, self._begun_with = self._make_blueprint(encoder), self._settings()

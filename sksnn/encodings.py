@@ -29,7 +29,7 @@ FEW_VALUES = 10
 N_BINS = 9
 
 # The deviation of all codes of a column together, in that of the column. At 1 they overfit: what a rare
-# value means is learned from few rows (examples/paper/defaults.py).
+# value or a short ramp means is learned from few rows (docs/paper.md).
 CODE_DEVIATION = 0.5
 
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.

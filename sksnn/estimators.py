@@ -34,7 +34,7 @@ AUTO_EPOCH_DECAY = 0.01
 
 AUTO_LABEL_SMOOTHING = 0.1
 
-# Of the classifier: up to so many training rows, wider layers only cost time, and piecewise codes overfit
+# Of the classifier: up to so many training rows, it has 256 units and one-hot codes
 # (examples/paper/defaults.py).
 NARROW_ROWS = 2_000
 ONE_HOT_ROWS = 5_000
@@ -52,8 +52,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     n_layers : int, default=4
         Number of hidden layers.
     n_units : int or "auto", default="auto"
-        Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows (with
-        `partial_fit`: of the first chunk).
+        Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows: those
+        that have weight and are not held back; with `partial_fit`, of the first chunk.
     layer_form : {"conic", "rectangular"}, default="conic"
         "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular":
         all alike. See `sksnn.networks.layer_sizes`.
@@ -77,8 +77,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         weights). All give columns of 3 to 10 distinct values an indicator of each value; longer columns
         have no code ("onehot") or are cut at eight quantiles and get an indicator of being above each
         ("thermometer") or a ramp through each part ("piecewise"; Gorishniy et al., 2022). "auto", by
-        what was measured to be best: "onehot", or "piecewise" for more than 5 000 training rows (with
-        `partial_fit`: of the first chunk); for more than 100 columns and for one's own modules None,
+        what was measured to be best: "onehot", or "piecewise" for more than 5 000 training rows (counted as
+        for `n_units`); for more than 100 columns and for one's own modules None,
         the columns alone. Sparse X has no codes.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or

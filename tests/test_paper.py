@@ -205,7 +205,7 @@ def test_a_lever_has_to_pass_both_scores():
         "start": [(0.5, 0.5, 1.0), (0.5, 0.5, 1.0)],
         "better": [(0.6, 0.5, 1.0), (0.5, 0.5, 1.0)],
         "unsure": [(0.6, 0.6, 1.0), (0.6, 0.5, 1.0)],
-        "slow": [(0.6, 0.4, 3.0), (0.6, 0.4, 3.0)],
+        "slow": [(0.6, 0.4, defaults.MOST_TIME + 0.1)] * 2,
         "worse": [(0.4, 0.4, 1.0), (0.4, 0.4, 1.0)],
     }
     rows = [(s, 0, m, *scores[m][i]) for m in scores for i, s in enumerate("ab")]

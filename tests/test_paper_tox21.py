@@ -175,6 +175,25 @@ def test_the_leaderboard_is_scored_or_trained_on_or_watched(watches):
     assert not watches or watched[0].tolist() == ["CN"]
 
 
+@pytest.mark.parametrize("watches", [False, True])
+def test_what_is_watched_reaches_the_network(monkeypatch, tmp_path, watches):
+    seen = []
+
+    def record(X, y, X_scored, settings, seed, device, watched):
+        seen.append((settings["early_stopping"], {name: len(rows) for name, rows in watched.items()}))
+        return np.full((len(X_scored), 12), 0.5)
+
+    monkeypatch.setitem(tox21.METHODS, "SNN", record)
+    options = ["--seeds", "1", "--forests", "0", *["--watch-leaderboard"] * watches]
+    monkeypatch.setattr(sys, "argv", ["tox21.py", str(tmp_path / "results.csv"), *options])
+    args = tox21.parse_arguments()
+    smiles, y = np.array(["CCO", "CCN", "CCC", "CCCC"]), np.tile([[0.0], [1.0], [0.0], [1.0]], 12)
+    records = tox21.Records(args.results, tox21.KEYS, (*tox21.ASSAYS, "mean", "seconds"))
+    watched = (smiles[:2], y[:2]) if watches else None
+    tox21.run_split(("fold 0", (smiles, y), watched, (smiles[2:], y[2:])), args, records, None)
+    assert seen == [(watches, {"X_val": 2, "y_val": 2} if watches else {})]
+
+
 @pytest.mark.parametrize("name", ["compounds.csv", "compounds.csv.gz", "compounds"])
 def test_files_of_compounds(tmp_path, name):
     lines = ["ID,SMILES,nr-ahr,SR_p53,NR.AR", "a,CCO,1,0.0,", "b,CCN,NA,1,true"]

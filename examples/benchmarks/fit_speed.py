@@ -61,6 +61,7 @@ def fit_snn(X, y, width, depth, batch, epochs, dropout=DROPOUT):
     return SNNClassifier(
         hidden_layer_sizes=(width,) * depth,
         dropout=dropout,
+        encoding=None,
         label_smoothing=0.0,
         optimizer="adam",
         weight_decay=0.0,

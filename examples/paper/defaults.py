@@ -4,9 +4,9 @@
     SKSNN_DATA=... python examples/paper/defaults.py classification confirmed.csv --confirm --jobs 2
 
 The sets are cut in two halves by a hash of their names. Candidates are compared on the first; the choice is
-confirmed, once, on the second (--confirm), where nothing is chosen. There are few UCI sets of many rows, and
-most of those in the first half are synthetic, so "large" adds others to the first half: the regression sets,
-to be classified by quantiles of the target, HTRU2, and MNIST in 7 x 7 pixels.
+confirmed on the second (--confirm); docs/paper.md says what had been seen of that before. There are few UCI
+sets of many rows, and most of those in the first half are synthetic, so "large" adds others to it: the
+regression sets, to be classified by quantiles of the target, HTRU2, and MNIST in 7 x 7 pixels.
 
 A candidate is START, the former defaults, with a few parameters changed. It passes if, against START, on the
 sets of the first half,
@@ -39,7 +39,7 @@ from sksnn.datasets import (
     uci_names,
 )
 
-MOST_TIME = 2.5  # layers of twice the width take about two times
+MOST_TIME = 2.5  # layers of twice the width take about twice the time
 TEST_ROWS = 4000
 
 COMMON = {
@@ -84,7 +84,9 @@ LEVERS = {
         "one-hot": {"encoding": "onehot"},
         "thermometer": {"encoding": "thermometer"},
         "piecewise": {"encoding": "piecewise"},
+        "128 units": {"n_units": 128},
         "512 units": {"n_units": 512},
+        "batches of 64": {"batch_size": 64},
         "rectangular": {"layer_form": "rectangular"},
         "dropout 0.02": {"dropout": 0.02},
         "rate 0.003": {"lr": 3e-3},
