@@ -4,8 +4,8 @@
 
 Every set that is found, on its published folds: the official test file where there is one, else the four
 published draws (of which the paper used one; which, it does not say). All methods run untuned, with
-seed = fold; with --tune the networks, and they alone, choose among SETTINGS (--tune 8: among eight of them,
-drawn once) by accuracy on a fifth of the training rows, and are trained again on all. Nothing is chosen
+seed = fold; with --tune the networks, and they alone, choose among eight of the SETTINGS, drawn once (--tune N:
+among N of them) by accuracy on a fifth of the training rows, and are trained again on all. Nothing is chosen
 by test rows.
 
 Each result is appended to the file as it comes, and a stopped run goes on behind it. At the end the tables
@@ -172,7 +172,7 @@ def main():
     parser.add_argument("--min-rows", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=10**9)
     parser.add_argument(
-        "--tune", type=int, nargs="?", const=len(SETTINGS), default=0, metavar="N", help="so many settings"
+        "--tune", type=int, nargs="?", const=8, default=0, metavar="N", help="among 8 settings, or N"
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--figures", type=Path, metavar="FOLDER")
