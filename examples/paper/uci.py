@@ -4,9 +4,9 @@
 
 Every set that is found, on its published folds: the official test file where there is one, else the four
 published draws (of which the paper used one; which, it does not say). All methods run untuned, with
-seed = fold; with --tune the networks, and they alone, choose among eight of the SETTINGS (--tune N: N of them),
-drawn once, by accuracy on a fifth of the training rows, and are trained again on all. Nothing is chosen by test
-rows.
+seed = fold; with --tune the networks, and they alone, choose among eight of the SETTINGS (--tune N: N of
+them), drawn once, by accuracy on a fifth of the training rows, and are trained again on all. Nothing is
+chosen by test rows.
 
 Each result is appended to the file as it comes, and a stopped run goes on behind it. At the end the tables
 are printed, written beside it (uci_*.csv) and drawn: critical differences, and the difference of SNN from the
