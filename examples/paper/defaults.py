@@ -56,17 +56,23 @@ START = {
     "classification": {**COMMON, "dropout": 0.05, "weight_decay": 0.3, "label_smoothing": 0.1},
     "regression": {**COMMON, "dropout": 0.0, "weight_decay": 0.0, "loss": "squared_error"},
 }
+CODES = {
+    "one-hot": {"encoding": "onehot"},
+    "thermometer": {"encoding": "thermometer"},
+    "piecewise": {"encoding": "piecewise"},
+}
+PIECEWISE = CODES["piecewise"]
+EQUAL = {"layer_form": "rectangular"}
+BY_EPOCHS = {"weight_decay": "auto"}
 LEVERS = {
     "classification": {
-        "one-hot": {"encoding": "onehot"},
-        "thermometer": {"encoding": "thermometer"},
-        "piecewise": {"encoding": "piecewise"},
+        **CODES,
         "batches of 64": {"batch_size": 64},
         "128 units": {"n_units": 128},
         "512 units": {"n_units": 512},
         "2 layers": {"n_layers": 2},
         "8 layers": {"n_layers": 8},
-        "rectangular": {"layer_form": "rectangular"},
+        "rectangular": EQUAL,
         "dropout 0": {"dropout": 0.0},
         "dropout 0.1": {"dropout": 0.1},
         "input dropout 0.1": {"input_dropout": 0.1},
@@ -81,66 +87,49 @@ LEVERS = {
         "SGD": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-3, "optimizer_params": {"momentum": 0.9}},
     },
     "large": {
-        "one-hot": {"encoding": "onehot"},
-        "thermometer": {"encoding": "thermometer"},
-        "piecewise": {"encoding": "piecewise"},
+        **CODES,
         "128 units": {"n_units": 128},
         "512 units": {"n_units": 512},
         "batches of 64": {"batch_size": 64},
-        "rectangular": {"layer_form": "rectangular"},
+        "rectangular": EQUAL,
         "dropout 0.02": {"dropout": 0.02},
         "rate 0.003": {"lr": 3e-3},
-        "piecewise, 512 units": {"encoding": "piecewise", "n_units": 512},
-        "piecewise, dropout 0.02": {"encoding": "piecewise", "dropout": 0.02},
-        "piecewise, dropout 0": {"encoding": "piecewise", "dropout": 0.0},
-        "piecewise, weight decay 1": {"encoding": "piecewise", "weight_decay": 1.0},
-        "piecewise, 30 epochs": {"encoding": "piecewise", "max_epochs": 30},
-        "piecewise, rectangular": {"encoding": "piecewise", "layer_form": "rectangular"},
-        "piecewise, rectangular, 128 units": {
-            "encoding": "piecewise",
-            "layer_form": "rectangular",
-            "n_units": 128,
-        },
+        "piecewise, 512 units": {**PIECEWISE, "n_units": 512},
+        "piecewise, dropout 0.02": {**PIECEWISE, "dropout": 0.02},
+        "piecewise, dropout 0": {**PIECEWISE, "dropout": 0.0},
+        "piecewise, weight decay 1": {**PIECEWISE, "weight_decay": 1.0},
+        "piecewise, 30 epochs": {**PIECEWISE, "max_epochs": 30},
+        "piecewise, rectangular": {**PIECEWISE, **EQUAL},
+        "piecewise, rectangular, 128 units": {**PIECEWISE, **EQUAL, "n_units": 128},
     },
     "regression": {
-        "one-hot": {"encoding": "onehot"},
-        "thermometer": {"encoding": "thermometer"},
-        "piecewise": {"encoding": "piecewise"},
-        "piecewise, decay by epochs": {"encoding": "piecewise", "weight_decay": "auto"},
-        "piecewise, decay 0.1": {"encoding": "piecewise", "weight_decay": 0.1},
-        "piecewise, decay 0.3": {"encoding": "piecewise", "weight_decay": 0.3},
-        "piecewise, dropout 0.02": {"encoding": "piecewise", "dropout": 0.02},
-        "piecewise, batches of 64": {"encoding": "piecewise", "batch_size": 64},
-        "piecewise, batches of 256": {"encoding": "piecewise", "batch_size": 256},
-        "piecewise, rectangular": {"encoding": "piecewise", "layer_form": "rectangular"},
-        "piecewise, decay by epochs, rectangular": {
-            "encoding": "piecewise",
-            "weight_decay": "auto",
-            "layer_form": "rectangular",
-        },
+        **CODES,
+        "piecewise, decay by epochs": {**PIECEWISE, **BY_EPOCHS},
+        "piecewise, decay 0.1": {**PIECEWISE, "weight_decay": 0.1},
+        "piecewise, decay 0.3": {**PIECEWISE, "weight_decay": 0.3},
+        "piecewise, dropout 0.02": {**PIECEWISE, "dropout": 0.02},
+        "piecewise, batches of 64": {**PIECEWISE, "batch_size": 64},
+        "piecewise, batches of 256": {**PIECEWISE, "batch_size": 256},
+        "piecewise, rectangular": {**PIECEWISE, **EQUAL},
+        "piecewise, decay by epochs, rectangular": {**PIECEWISE, **BY_EPOCHS, **EQUAL},
         "piecewise, decay by epochs, rectangular, 128 units": {
-            "encoding": "piecewise",
-            "weight_decay": "auto",
-            "layer_form": "rectangular",
+            **PIECEWISE,
+            **BY_EPOCHS,
+            **EQUAL,
             "n_units": 128,
         },
-        "piecewise, 2 layers": {"encoding": "piecewise", "n_layers": 2},
-        "piecewise, 8 layers": {"encoding": "piecewise", "n_layers": 8},
-        "piecewise, rate 0.002": {"encoding": "piecewise", "lr": 2e-3},
-        "piecewise, Huber's loss": {"encoding": "piecewise", "loss": "huber"},
-        "piecewise, 100 epochs": {"encoding": "piecewise", "max_epochs": 100},
+        "piecewise, 2 layers": {**PIECEWISE, "n_layers": 2},
+        "piecewise, 8 layers": {**PIECEWISE, "n_layers": 8},
+        "piecewise, rate 0.002": {**PIECEWISE, "lr": 2e-3},
+        "piecewise, Huber's loss": {**PIECEWISE, "loss": "huber"},
+        "piecewise, 100 epochs": {**PIECEWISE, "max_epochs": 100},
         "200 epochs": {"max_epochs": 200},
         "raw target": {"standardize_target": False},
     },
 }
 CHOICE = {
     "classification": {"encoding": "auto", "n_units": "auto"},
-    "regression": {
-        "encoding": "piecewise",
-        "weight_decay": "auto",
-        "layer_form": "rectangular",
-        "n_units": 128,
-    },
+    "regression": LEVERS["regression"]["piecewise, decay by epochs, rectangular, 128 units"],
 }
 START["large"], CHOICE["large"] = START["classification"], CHOICE["classification"]
 
@@ -176,13 +165,6 @@ TASKS = {
         score_classifier,
         ("accuracy", "log_loss", "auc", "seconds"),
     ),
-    "large": (
-        SNNClassifier,
-        large_names,
-        load_large,
-        score_classifier,
-        ("accuracy", "log_loss", "auc", "seconds"),
-    ),
     "regression": (
         SNNRegressor,
         regression_names,
@@ -191,6 +173,7 @@ TASKS = {
         ("r2", "error", "seconds"),
     ),
 }
+TASKS["large"] = (SNNClassifier, large_names, load_large, *TASKS["classification"][3:])
 
 
 def is_first_half(name):

@@ -76,6 +76,16 @@ class _Stateless(TransformerMixin, BaseEstimator):
         return cached_rows(self.cache, function, smiles, *settings)
 
 
+class _FixedColumns(_Stateless):
+    """A transformer of which even the columns are always the same; it has nothing to set but its cache."""
+
+    def __init__(self, cache=None):
+        self.cache = cache
+
+    def transform(self, X):
+        return self._rows(self._compute, X)
+
+
 def cached_rows(folder, function, smiles, *settings):
     """Return a row a molecule: from a file in the folder, if it is there, else computed and kept."""
     if folder is None:
@@ -263,7 +273,7 @@ def _maccs(smiles):
     return _rows_of(smiles, lambda mol: np.array(MACCSkeys.GenMACCSKeys(mol))[1:], 166)
 
 
-class MACCSKeys(_Stateless):
+class MACCSKeys(_FixedColumns):
     """The 166 public MACCS keys: whether a molecule has each of them.
 
     Parameters
@@ -272,11 +282,7 @@ class MACCSKeys(_Stateless):
         Folder where rows are kept.
     """
 
-    def __init__(self, cache=None):
-        self.cache = cache
-
-    def transform(self, X):
-        return self._rows(_maccs, X)
+    _compute = staticmethod(_maccs)
 
     def get_feature_names_out(self, input_features=None):
         return np.array([f"maccs_{i}" for i in range(1, 167)], dtype=object)
@@ -306,7 +312,7 @@ def _describe(smiles):
         return _rows_of(smiles, row, len(functions))
 
 
-class Descriptors(_Stateless):
+class Descriptors(_FixedColumns):
     """RDKit's descriptors of the molecular graph; NaN where one is not defined.
 
     Parameters
@@ -315,11 +321,7 @@ class Descriptors(_Stateless):
         Folder where rows are kept.
     """
 
-    def __init__(self, cache=None):
-        self.cache = cache
-
-    def transform(self, X):
-        return self._rows(_describe, X)
+    _compute = staticmethod(_describe)
 
     def get_feature_names_out(self, input_features=None):
         return np.array(_descriptor_names(), dtype=object)
@@ -342,7 +344,7 @@ def _find_alerts(smiles):
     return sparse.csr_array(found)
 
 
-class StructuralAlerts(_Stateless):
+class StructuralAlerts(_FixedColumns):
     """Whether a molecule has each of the patterns that chemists mistrust: reactive, toxic, promiscuous.
 
     The lists are those that come with RDKit: PAINS, Brenk, NIH, and those collected by ChEMBL (Glaxo,
@@ -354,11 +356,7 @@ class StructuralAlerts(_Stateless):
         Folder where rows are kept.
     """
 
-    def __init__(self, cache=None):
-        self.cache = cache
-
-    def transform(self, X):
-        return self._rows(_find_alerts, X)
+    _compute = staticmethod(_find_alerts)
 
     def get_feature_names_out(self, input_features=None):
         catalog = _alert_catalog()
