@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from records import Records, complete, run_missing, score_classifier, score_regressor, versions
+from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
 from sklearn.utils import Bunch
 
 from sksnn import SNNClassifier, SNNRegressor
@@ -200,8 +200,16 @@ def run_one(task, name, fold, parameters, n_rows):
     return score(model, data.X[train], data.y[train], data.X[test], data.y[test])
 
 
+def auc_ranks(results):
+    """Return the column of mean ranks by AUC, the best 1; nothing for regression."""
+    return {"AUC rank": mean_ranks(complete(results, "auc").dropna())} if "auc" in results else {}
+
+
 def judge(results, first, second):
-    """Compare each candidate with START: mean scores, wins and losses, and whether it passes."""
+    """Compare each candidate with START: mean scores, wins and losses, and whether it passes.
+
+    The AUC, where there is one, is shown and decides nothing.
+    """
     scores = {name: complete(results, name) for name in (first, second, "seconds")}
     start = {name: table["start"].to_numpy()[:, None] for name, table in scores.items()}
     up = np.sign((scores[first] - start[first]).round(9))
@@ -215,6 +223,7 @@ def judge(results, first, second):
             f"{first} -": (up < 0).sum(),
             f"{second} +": (down > 0).sum(),
             f"{second} -": (down < 0).sum(),
+            **auc_ranks(results),
             "time": time_ratio,
             "passes": (up.sum() > 0) & (down.sum() >= 0) & (time_ratio <= MOST_TIME),
         }
