@@ -337,7 +337,8 @@ def load_regression(name, *, data_home=None, return_X_y=False, as_frame=False):
 
         - ``X`` : ndarray of shape (n_rows, n_features), float64.
         - ``y`` : ndarray of shape (n_rows,), float64.
-        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the published splits (20, 10 or 5); where none were published, ten of ``ShuffleSplit(test_size=0.1, random_state=0)``.
+        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the published splits (20, 10 or 5);
+          where none were published, ten of ``ShuffleSplit(test_size=0.1, random_state=0)``.
         - ``feature_names`` : list of str.
         - ``target_names`` : list of str. The one name of y.
         - ``DESCR`` : str. What the set is and where it is from.
