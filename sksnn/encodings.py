@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils.sparsefuncs import mean_variance_axis
 from torch import nn
 
 __all__ = [
@@ -31,6 +30,9 @@ N_BINS = 9
 # The deviation of all codes of a column together, in that of the column. At 1 they overfit: what a rare
 # value or a short ramp means is learned from few rows (docs/paper.md).
 CODE_DEVIATION = 0.5
+
+# Variances between these are exact in float64: below, squares of distances underflow.
+EXACT_VARIANCES = 1e-290, np.inf
 
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.
 CHUNK_ELEMENTS = 2**20
@@ -60,20 +62,20 @@ def chunk_slices(n_rows, n_columns, elements=CHUNK_ELEMENTS):
 
 
 def column_moments(X, weight=None):
-    """Compute mean and variance of each column in float64, passing over X twice, chunk by chunk.
+    """Compute mean and standard deviation of each column in float64, chunk by chunk.
 
     Parameters
     ----------
     X : ndarray, Tensor or scipy CSR of shape (n_rows, n_columns)
         Finite numbers of any real dtype.
     weight : ndarray of shape (n_rows,), default=None
-        Non-negative row weights, not all zero; None weighs rows equally.
+        Non-negative row weights, not all zero; None weighs rows equally. Rows of weight 0 are as if absent.
 
     Returns
     -------
-    mean, variance : ndarray of shape (n_columns,), float64
-        The variance is the biased one (divided by the sum of weights); exactly 0 for a
-        constant column.
+    mean, deviation : ndarray of shape (n_columns,), float64
+        The deviation is the biased one (squares are divided by the sum of weights); exactly 0 for a
+        constant column, and not finite for values beyond 9e307, whose range may overflow float64.
 
     Examples
     --------
@@ -82,18 +84,79 @@ def column_moments(X, weight=None):
     """
     weight = np.ones(X.shape[0]) if weight is None else np.array(weight, np.float64)  # for torch: writable
     if sparse.issparse(X):
-        return mean_variance_axis(X.astype(np.float64, copy=False), axis=0, weights=weight)
-    total = weight.sum()
+        return _sparse_moments(X, weight)[:2]
     # Distances from a row of the data, not from 0: exact for constant columns, and time stamps
     # seconds apart keep their digits.
     origin = as_float64(X[int(np.argmax(weight > 0))])
-    if torch.is_tensor(origin):
-        weight = torch.from_numpy(weight).to(origin.device)
+    w = torch.from_numpy(weight).to(origin.device) if torch.is_tensor(origin) else weight
     slices = chunk_slices(*X.shape)
-    shift = sum(weight[s] @ (as_float64(X[s]) - origin) for s in slices) / total
-    variance = sum(weight[s] @ (as_float64(X[s]) - origin - shift) ** 2 for s in slices) / total
-    mean = origin + shift
-    return (mean.cpu().numpy(), variance.cpu().numpy()) if torch.is_tensor(mean) else (mean, variance)
+    with np.errstate(all="ignore"):  # of columns that follow
+        shift = sum(w[s] @ (as_float64(X[s]) - origin) for s in slices) / w.sum()
+        variance = sum(w[s] @ (as_float64(X[s]) - origin - shift) ** 2 for s in slices) / w.sum()
+        mean, deviation = _as_array(origin + shift), np.sqrt(_as_array(variance))
+        least, largest = np.sqrt(EXACT_VARIANCES)
+        for j in np.flatnonzero(~((deviation > least) & (deviation < largest))):
+            mean[j], deviation[j] = _scaled_moments(_as_array(as_float64(X[:, j])), weight)
+    return mean, deviation
+
+
+def _as_array(values):
+    return values.cpu().numpy() if torch.is_tensor(values) else values
+
+
+@np.errstate(over="ignore")
+def _unit(largest):
+    """Return the power of 2 above a magnitude: in such units squares are at most 1, and nothing is rounded.
+
+    Infinite from 2**1023 on, where differences overflow.
+    """
+    return np.exp2(np.frexp(largest)[1])
+
+
+def _scaled_moments(values, weight):
+    """Compute mean and deviation of one column that is constant, or whose squares leave float64."""
+    values, weight = values[weight > 0], weight[weight > 0]
+    if (values == values[0]).all():
+        return values[0], 0.0
+    unit = _unit(abs(values).max())
+    distance = (values - values[0]) / unit
+    shift = np.average(distance, weights=weight)
+    variance = np.average((distance - shift) ** 2, weights=weight)
+    return values[0] + shift * unit, np.sqrt(variance) * unit
+
+
+def _sparse_moments(X, weight):
+    """Compute mean and deviation of sparse columns, and the variance that each is to have.
+
+    That variance is the share of the rows (by weight) that have an entry, times the share of the column's
+    variance that those rows account for: 1 for a column without zeros, p (1 - p) for a bit that is set
+    in a share p of the rows.
+    """
+    n_entries = np.diff(X.indptr)
+    counts = (np.repeat(weight, n_entries) > 0) & (X.data != 0)
+    column, value = X.indices[counts], X.data[counts].astype(np.float64)
+    entry_weight = np.repeat(weight, n_entries)[counts]
+
+    def total(values):
+        return np.bincount(column, entry_weight * values, minlength=X.shape[1])
+
+    largest = np.zeros(X.shape[1])
+    np.maximum.at(largest, column, abs(value))
+    unit = _unit(largest)
+    value = value / unit[column]
+    origin = np.zeros(X.shape[1])
+    origin[column] = value
+    value -= origin[column]
+    with np.errstate(invalid="ignore"):  # 0 / 0 without entries or spread, 0 * inf
+        present = total(1.0)
+        shift = np.nan_to_num(total(value) / present)
+        within = np.nan_to_num(total((value - shift[column]) ** 2) / present)  # variance among the entries
+        full = np.bincount(column, minlength=X.shape[1]) == (weight > 0).sum()
+        p = np.where(full, 1.0, present / weight.sum())
+        level = origin + shift
+        spread = within + (1 - p) * level**2
+        wanted = np.nan_to_num(p * (within + (1 - p) ** 2 * level**2) / spread)
+        return p * level * unit, np.sqrt(p * spread) * unit, wanted
 
 
 def as_float64(rows):
@@ -130,7 +193,7 @@ class Standardizer(nn.Module):
     Raises
     ------
     ValueError
-        If a mean or a scale is not finite, which happens when squares of a column overflow.
+        If a mean or a scale is not finite: the range of a column overflows.
 
     Notes
     -----
@@ -151,7 +214,7 @@ class Standardizer(nn.Module):
         bad = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(scale)))
         if len(bad):
             raise ValueError(
-                f"column {bad[0]} of X is too large to standardise: its variance overflows float64. "
+                f"column {bad[0]} of X is too large to standardise: its range overflows float64. "
                 "Rescale it (for example by its largest absolute value) or take its logarithm."
             )
         self.register_buffer("mean", torch.from_numpy(mean.copy()))
@@ -164,20 +227,33 @@ class Standardizer(nn.Module):
         Parameters
         ----------
         X : ndarray, Tensor or scipy CSR of shape (n_rows, n_features)
-            Dense columns are scaled each by its own deviation; sparse ones all by the root of
-            the mean variance, since a rare bit scaled to unit variance overfits.
+            Dense columns are scaled each by its own deviation. Of a sparse column this would make a rare
+            bit larger than anything else, which overfits; so its variance stays below that of the
+            others, as far as it is due to rows without an entry (see Notes).
         weight : ndarray of shape (n_rows,), default=None
             Row weights.
 
         Returns
         -------
         standardizer : Standardizer
+
+        Notes
+        -----
+        A sparse column of which a share p of the rows has an entry, with variance v among these entries
+        and mean m of them, has variance p (v + (1 - p) m^2). It is scaled to the variance
+
+            p (v + (1 - p)^2 m^2) / (v + (1 - p) m^2)
+
+        times a constant for all columns, so that their mean variance is 1: p times the share of its
+        variance that rows with an entry account for. Without zeros (p = 1) that is 1, as if the column
+        were dense; for a bit p (1 - p), the bit as it is; for numbers with many zeros about p.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # the constructor says it better
-            mean, variance = column_moments(X, weight)
-        if sparse.issparse(X) and np.isfinite(variance).all():
-            variance = np.full_like(variance, variance.mean())
-        return cls(mean, np.sqrt(variance))
+        if not sparse.issparse(X):
+            return cls(*column_moments(X, weight))
+        weight = np.ones(X.shape[0]) if weight is None else weight
+        mean, deviation, variance = _sparse_moments(X, weight)
+        gain = np.sqrt(variance / max(variance.mean(), np.finfo(float).tiny))
+        return cls(mean, deviation / np.where(gain > 0, gain, 1.0))
 
     @classmethod
     def identity(cls, n_features):
@@ -273,7 +349,14 @@ class ColumnEncoder(Standardizer):
         Returns
         -------
         encoder : ColumnEncoder
+
+        Raises
+        ------
+        ValueError
+            If there is no such encoding.
         """
+        if encoding not in ENCODINGS:
+            raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}.")
         plain = Standardizer.fit(X, weight) if standardizer is None else standardizer
         blocks = [_column_codes(j, X[:, j], weight, encoding) for j in range(X.shape[1])]
         blocks = sorted((b for b in blocks if len(b.low)), key=lambda block: block.is_ramp)

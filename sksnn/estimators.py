@@ -853,15 +853,13 @@ class SNNRegressor(RegressorMixin, BaseSNN):
             present = ~np.isnan(y)
             weight = None if table.weight is None else table.weight[present]
             if present.any() and (weight is None or weight.any()):
-                with np.errstate(over="ignore", invalid="ignore"):
-                    mean, variance = column_moments(y[present, None], weight)
-                if not np.isfinite(mean + variance).all():
+                mean, deviation = column_moments(y[present, None], weight)
+                if not np.isfinite(mean + deviation).all():
                     raise ValueError(
-                        f"output {task} of y is too large to standardise: its variance overflows float64. "
+                        f"output {task} of y is too large to standardise: its range overflows float64. "
                         "Rescale it, or take its logarithm."
                     )
-                self._target_mean[task] = mean[0]
-                self._target_scale[task] = np.sqrt(variance[0]) or 1.0
+                self._target_mean[task], self._target_scale[task] = mean[0], deviation[0] or 1.0
 
     def _scale_target(self, y):
         scaled = (y.reshape(-1, self.n_outputs_) - self._target_mean) / self._target_scale

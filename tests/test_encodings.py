@@ -72,8 +72,8 @@ def test_rows_of_weight_0_do_not_count():
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix], ids=["dense", "sparse"])
 def test_a_column_too_large_is_named(container):
-    X = container([[1.0, 1e300, 0.0], [2.0, -1e300, 1.0]])
-    message = "column 1 of X is too large to standardise: its variance overflows float64. Rescale it"
+    X = container([[1.0, 1.7e308, 0.0], [2.0, -1.7e308, 1.0]])
+    message = "column 1 of X is too large to standardise: its range overflows float64. Rescale it"
     with pytest.raises(ValueError, match=re.escape(message)):
         Standardizer.fit(X)
 
@@ -88,12 +88,60 @@ def test_identity_only_changes_the_dtype():
 
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array])
 @pytest.mark.parametrize("weight", [None, RARE_WEIGHT], ids=["unweighted", "weighted"])
-def test_sparse_columns_are_centred_each_and_scaled_alike(container, weight):
-    dense = RARE.toarray()
+def test_sparse_bits_are_centred_each_and_scaled_alike(container, weight):
+    """A rare bit scaled to unit variance would overfit: bits keep the size they have beside each other."""
+    bits = abs(RARE.sign())
+    dense = bits.toarray()
     mean = np.average(dense, axis=0, weights=weight)
     variance = np.average((dense - mean) ** 2, axis=0, weights=weight)
     expected = (dense - mean) / np.sqrt(variance.mean())
-    assert_allclose(standardized(container(RARE), weight), expected, rtol=1e-12, atol=1e-12)
+    assert_allclose(standardized(container(bits), weight), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("weight", [None, RARE_WEIGHT], ids=["unweighted", "weighted"])
+def test_sparse_columns_have_the_variance_that_the_equation_says(weight):
+    """Numbers on one common scale with bits swamped them: found by review."""
+    values = RARE.toarray() * 1e4 + 3e4 * (RARE.toarray() != 0)  # income
+    values[:, 1] = np.abs(RARE.toarray()[:, 1]).cumsum() + 1e6  # a full column, far from 0
+    values[:, 2] = rng.poisson(0.3, len(values))  # counts
+    values[:, 3] *= -1e-200
+    got = standardized(sparse.csr_matrix(values), weight)
+    w = np.ones(len(values)) if weight is None else weight
+    variance = []
+    for x in values.T:
+        present = x != 0
+        p, m = w[present].sum() / w.sum(), np.average(x[present], weights=w[present])
+        v = np.average((x[present] - m) ** 2, weights=w[present])
+        if np.abs(x).max() < 1e-100:  # v and m**2 underflow
+            unit = np.abs(x).max()
+            m = np.average(x[present] / unit, weights=w[present])
+            v = np.average((x[present] / unit - m) ** 2, weights=w[present])
+        variance.append(p * (v + (1 - p) ** 2 * m**2) / (v + (1 - p) * m**2))
+    assert_allclose(variance[1], 1)
+    assert_allclose(np.average(got, axis=0, weights=w), 0, atol=1e-8)
+    assert_allclose(np.average(got**2, axis=0, weights=w), variance / np.mean(variance), rtol=1e-6)
+
+
+@LAWS
+@given(scale=st.lists(st.floats(1e-9, 1e9), min_size=4, max_size=4), seed=st.integers(0, 99))
+def test_the_units_of_sparse_columns_do_not_matter(scale, seed):
+    X = sparse.random(40, 4, 0.5, "csr", random_state=seed).toarray() + np.array([0, 0, 0, 2.0])
+    assert_allclose(
+        standardized(sparse.csr_matrix(X * scale)), standardized(sparse.csr_matrix(X)), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_full_sparse_columns_are_scaled_as_if_dense():
+    X = np.column_stack([BASE, 1.7e9 + np.arange(len(BASE))])
+    assert_allclose(standardized(sparse.csr_matrix(X)), standardized(X), rtol=1e-9, atol=1e-9)
+    assert_allclose(standardized(sparse.csr_matrix(X), WEIGHT), standardized(X, WEIGHT), rtol=1e-9, atol=1e-9)
+
+
+def test_entries_that_are_0_are_no_entries():
+    X = sparse.csr_matrix(np.array([[1.0, 5], [0, 7], [1, 0]]))
+    explicit = sparse.csr_matrix(np.full((3, 2), 1.0))
+    explicit.data[:] = X.toarray().ravel()
+    assert_array_equal(standardized(explicit), standardized(X))
 
 
 def test_sparse_without_spread_becomes_0():
@@ -136,16 +184,37 @@ def test_forward_leaves_its_input_alone():
 def test_weights_are_repeated_rows(container):
     repeated = np.repeat(BASE, WEIGHT, axis=0)
     for weight in (WEIGHT, WEIGHT.astype(float)):
-        mean, variance = column_moments(container(BASE), weight)
+        mean, deviation = column_moments(container(BASE), weight)
         assert_allclose(mean, repeated.mean(axis=0), rtol=1e-12)
-        assert_allclose(variance, repeated.var(axis=0), rtol=1e-9)
+        assert_allclose(deviation, repeated.std(axis=0), rtol=1e-9)
 
 
 def test_moments_of_several_chunks():
     X = rng.normal(5, 2, size=(CHUNK_ELEMENTS // 2 + 3, 3)).astype(np.float32)
-    mean, variance = column_moments(X)
+    mean, deviation = column_moments(X)
     assert_allclose(mean, X.mean(axis=0, dtype=np.float64), rtol=1e-12)
-    assert_allclose(variance, X.var(axis=0, dtype=np.float64), rtol=1e-10)
+    assert_allclose(deviation, X.std(axis=0, dtype=np.float64), rtol=1e-10)
+
+
+@LAWS
+@given(exponent=st.integers(-1050, 1020), weighted=st.booleans(), kind=st.sampled_from(["dense", "sparse"]))
+def test_moments_scale_with_the_column_down_to_the_smallest_and_up_to_the_largest_numbers(
+    exponent, weighted, kind
+):
+    """Below 1e-160 and above 1e154 squares left float64: columns counted as constant, or were refused."""
+    X = np.array([[0.0, 2, 1], [1, 0, 1], [-1, 4, 1], [0, -8, 1], [1, 2, 1]])
+    weight = np.array([1.0, 2, 0, 3, 1]) if weighted else None
+    X[2, 0] *= 1.0 if weight is None else 2.0  # a row without weight counts for nothing
+    scaled = np.ldexp(X, exponent - 3)  # powers of two: exact, but for the subnormal
+    container = np.asarray if kind == "dense" else sparse.csr_matrix
+    rtol = 1e-12 if exponent > -1010 else 1e-3  # subnormal
+    for got, expected in zip(
+        column_moments(container(scaled), weight), column_moments(container(X), weight), strict=True
+    ):
+        assert_allclose(np.ldexp(got, 3 - exponent), expected, rtol=rtol)
+    assert_allclose(
+        column_moments(container(X), weight)[1], np.sqrt(np.cov(X.T, ddof=0, aweights=weight).diagonal())
+    )
 
 
 @LAWS

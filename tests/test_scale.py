@@ -812,14 +812,14 @@ def test_moments_are_those_of_the_rows_however_they_are_held(
     weight = (np.arange(120) % 4 / 3.0)[INDEX] if weighted else None
     rows = X[INDEX].astype(np.float64)
     mean = np.average(rows, axis=0, weights=weight)
-    variance = np.average((rows - mean) ** 2, axis=0, weights=weight)
+    deviation = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weight))
     encode_in_chunks_of(monkeypatch, elements)
     for held in (X, torch.tensor(X), elsewhere(X)):
         for form in (held[INDEX], Subset(held, INDEX)):
             got = column_moments(form, weight)
             assert all(isinstance(moment, np.ndarray) and moment.dtype == np.float64 for moment in got)
             np.testing.assert_allclose(got[0], mean, rtol=1e-12, atol=1e-12)
-            np.testing.assert_allclose(got[1], variance, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(got[1], deviation, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor", "elsewhere"])
