@@ -1,5 +1,6 @@
 """What the classifier and the regressor share: fitting, incremental fits, state."""
 
+import copy
 import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -16,9 +17,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _device, _training
-from ._validation import Table, check_inputs, check_same_length, check_weights
-from .architectures import ARCHITECTURES, build_network
-from .encodings import ENCODINGS, ColumnEncoder, Standardizer, encoder_from
+from ._validation import Table, check_inputs, check_outputs, check_same_length, check_weights
+from .architectures import ARCHITECTURES, build_network, multiply_adds
+from .encodings import ENCODINGS, ColumnEncoder, Standardizer, chunk_slices, encoder_from
 from .networks import EncodedNetwork, layer_sizes
 
 # "auto" stops early from here on, as in HistGradientBoosting: below, holding rows back costs more
@@ -32,6 +33,9 @@ MOST_ENCODED_COLUMNS = 100
 # small data, full vectors on large.
 STEPS_PER_EPOCH = 32
 
+# What a network sees has mean 0 and variance 1; beyond this it has an outlier, or was not standardised.
+FAR = 1e3
+
 # What fit learns beside the attributes that end in an underscore.
 PRIVATE_STATE = (
     "_begun_with",
@@ -44,7 +48,9 @@ PRIVATE_STATE = (
     "_resumes",
     "_target_mean",
     "_target_scale",
+    "_trained_with",
     "_weight_mean",
+    "_work",
 )
 
 
@@ -145,7 +151,7 @@ class BaseSNN(BaseEstimator):
             If the device has too little memory.
         """
         first = not (self.warm_start and self.__sklearn_is_fitted__())
-        with self._forgetting_on_failure(first):
+        with _device.as_imported(), self._forgetting_on_failure(first):
             self._check_combinations(X_val, y_val, sample_weight_val)
             table = self._check_table(X, y, sample_weight, first)
             valid = (
@@ -156,7 +162,7 @@ class BaseSNN(BaseEstimator):
                 table, valid = table.split(*self._split(table.y, generators.split))
             self._check_trainable(table.y, table.weight)
             self._check_watchable(valid)
-            self._weight_mean = _mean(table.weight)
+            self._weight_mean = _mean_weight(table)
             self._learn_scale(table, first)
             model = self._start(table, generators) if first else self._resume()
             self._train(model, table, valid, self.max_epochs, self.lr_schedule)
@@ -166,9 +172,9 @@ class BaseSNN(BaseEstimator):
     def _fit_chunk(self, X, y, sample_weight, classes=None):
         """Make one pass over a chunk of rows."""
         first = not self.__sklearn_is_fitted__()
-        with self._forgetting_on_failure(first):
+        with _device.as_imported(), self._forgetting_on_failure(first):
             table = self._check_table(X, y, sample_weight, first, classes=classes, chunk=True)
-            self._weight_mean = _mean(table.weight) if first else self._weight_mean
+            self._weight_mean = _mean_weight(table) if first else self._weight_mean
             self._learn_scale(table, first)
             model = self._start(table, self._make_generators()) if first else self._resume()
             self._resumes = True
@@ -259,11 +265,12 @@ class BaseSNN(BaseEstimator):
                 f"the {len(y)} training rows all have weight 0: those with weight were held back to "
                 "watch. Set early_stopping=False, or give X_val and y_val."
             )
-        empty = np.flatnonzero(np.isnan(y).all(axis=0)) if y.ndim == 2 else []
+        counts = slice(None) if weight is None else weight > 0
+        empty = np.flatnonzero(np.isnan(y[counts]).all(axis=0)) if y.ndim == 2 else []
         if len(empty):
             raise ValueError(
                 f"task {empty[0]} of y (column {empty[0]}) has no label among the {len(y)} training rows: "
-                "all are missing. Leave this column out, or give rows that have it."
+                "all are missing, or of weight 0. Leave this column out, or give rows that have it."
             )
 
     def _check_watchable(self, valid):
@@ -357,7 +364,9 @@ class BaseSNN(BaseEstimator):
         init = torch.Generator().manual_seed(generators.init)
         with self._random_sources():
             network = build_network(**self._blueprint, generator=init, dropout_generator=generators.dropout)
-        return EncodedNetwork(encoder, network.to(generators.device, self._dtype())).eval()
+            model = EncodedNetwork(encoder, network.to(generators.device, self._dtype())).eval()
+            self._work = multiply_adds(network, encoder.n_inputs)
+        return model
 
     def _dtype(self):
         """Return the dtype of weights, inputs and targets."""
@@ -368,7 +377,7 @@ class BaseSNN(BaseEstimator):
         callable_architecture = not isinstance(self._blueprint["architecture"], str)
         return self._generators.as_global() if callable_architecture else nullcontext()
 
-    def _make_net(self, model, callbacks=(), masked=False, watched=False, batch_size=1, n_rows=1):
+    def _make_net(self, model, callbacks, lr_schedule, masked, watched, batch_size, n_rows):
         """Wrap a model in a skorch net with this estimator's loss, optimizer and callbacks."""
         weight_decay = self._weight_decay(-(-n_rows // batch_size))
         return self._net_class(
@@ -386,7 +395,9 @@ class BaseSNN(BaseEstimator):
             callbacks=list(callbacks),
             n_outputs=self.n_outputs_,
             own=isinstance(self._blueprint["architecture"], str),
+            work=self._work,
             moments=repr((self.optimizer, self.optimizer_params, weight_decay > 0)),
+            rates=repr(self.lr) if lr_schedule == "constant" else None,
             shuffle=self._generators.shuffle,
             precision=self._precision,
             device=str(self._generators.device),
@@ -400,7 +411,8 @@ class BaseSNN(BaseEstimator):
     def _train(self, model, table, valid, n_epochs, lr_schedule):
         """Train a model for some epochs, going on from the present net's history and optimizer."""
         batch_size = min(self._batch_size(len(table.y)), len(table.y))
-        stopper = None if valid is None else _training.BestEpoch(self.tol, self.n_iter_no_change)
+        start = getattr(self, "best_epoch_", None)
+        stopper = None if valid is None else _training.BestEpoch(self.tol, self.n_iter_no_change, start)
         callbacks = _training.make_callbacks(
             self.callbacks,
             max_grad_norm=self.max_grad_norm,
@@ -409,16 +421,25 @@ class BaseSNN(BaseEstimator):
             stopper=stopper,
         )
         masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
-        net = self._make_net(model, callbacks, masked, valid is not None, batch_size, len(table.y))
+        about = {
+            "lr_schedule": lr_schedule,
+            "masked": masked,
+            "watched": valid is not None,
+            "batch_size": batch_size,
+            "n_rows": len(table.y),
+        }
+        net = self._make_net(model, callbacks, **about)
         if "net_" in vars(self):
             net.continue_from(self.net_)
+        self._trained_with = self._net_parameters(), about
+        rows = valid_rows = None
         try:
-            with self._device_context(), self._random_sources():
+            with self._device_context(), self._random_sources(), _device.threads_for(batch_size * self._work):
                 rows = self._to_device(model, table, training=True)
                 valid_rows = None if valid is None else self._to_device(model, valid)
                 net.train(rows, valid_rows, n_epochs)
         except _training.NonFiniteLoss as error:
-            self._explain_divergence(error, stopper)
+            self._explain_divergence(error, stopper, rows, valid_rows, net.optimizer_)
         finally:
             if stopper is not None:
                 stopper.restore(net)
@@ -429,21 +450,63 @@ class BaseSNN(BaseEstimator):
         self.net_ = net
         self.n_iter_ = len(net.history)
         self.loss_curve_ = [row["train_loss"] for row in net.history]
-        validation = [row["valid_loss"] for row in net.history if "valid_loss" in row]
-        self.validation_loss_curve_ = validation or None
+        watched = any("valid_loss" in row for row in net.history)
+        validation = [row.get("valid_loss", np.nan) for row in net.history]
+        self.validation_loss_curve_ = validation if watched else None
         best_epoch = (stopper and stopper.best_epoch_) or self.n_iter_
         self.best_epoch_ = min(best_epoch, self.n_iter_)  # a Checkpoint may have put an older history back
 
-    def _explain_divergence(self, error, stopper):
+    def _net_parameters(self):
+        """Collect the parameters that a net is made of; of the others some do not pickle."""
+        parameters = self.get_params(deep=False)
+        for name in ("callbacks", "random_state", "architecture"):
+            del parameters[name]
+        return {**parameters, "optimizer_params": copy.copy(self.optimizer_params)}
+
+    def _explain_divergence(self, error, stopper, rows, valid_rows, optimizer):
         what = {"train": "training", "valid": "validation"}[error.phase]
-        message = f"the {what} loss is not finite in epoch {error.epoch}: training diverged. "
-        remedy = f"Use a smaller lr (now {self.lr}), max_grad_norm=1, or standardize=True."
+        cause, remedy = self._find_cause(rows, valid_rows, optimizer)
+        message = f"the {what} loss is not finite in epoch {error.epoch}: {cause}. "
         if stopper is None or stopper.best_epoch_ is None:
             raise _Diverged(message + remedy) from error
         warnings.warn(
             message + f"The weights of epoch {stopper.best_epoch_}, the best, are kept. " + remedy,
             ConvergenceWarning,
             stacklevel=5,
+        )
+
+    def _find_cause(self, rows, valid_rows, optimizer):
+        """Say what is likely to have made a loss overflow, and what to do; the learning rate comes last."""
+        weight = rows.weight
+        if weight is not None and (_largest(weight) > FAR or weight.max() > weight.sum() / 2):
+            return (
+                f"one label has a weight of {_largest(weight):.3g}, {weight.max() / weight.sum():.0%} of all "
+                "weight",
+                "Bring sample_weight and class_weight to one magnitude, or clip them.",
+            )
+        scales_y = getattr(self, "standardize_target", True)
+        suspects = [("X", rows.inputs, self.standardize, "standardize")]
+        suspects += [("y", rows.y, scales_y, "standardize_target")]
+        if valid_rows is not None:
+            suspects += [("X_val", valid_rows.inputs, self.standardize, "standardize")]
+            suspects += [("y_val", valid_rows.y, scales_y, "standardize_target")]
+        for name, values, scaled, parameter in suspects:
+            if _largest(values) > FAR:
+                how = "standardised by the training rows" if scaled else "not standardised"
+                way_out = "Clip outliers" if scaled else f"Set {parameter}=True, clip outliers"
+                return (
+                    f"{name}, {how}, holds values of {_largest(values):.3g}, too far from 0 for a network",
+                    f"{way_out}, or take logarithms.",
+                )
+        decay = self.lr * max(group.get("weight_decay", 0) for group in optimizer.param_groups)
+        if decay >= 1:
+            return (
+                f"weight_decay times lr is {decay:.3g}: a step takes more from the weights than they have",
+                f"Use a smaller weight_decay (now {self.weight_decay}).",
+            )
+        return (
+            "training diverged",
+            f"Use a smaller lr (now {self.lr}), max_grad_norm=1, or standardize=True.",
         )
 
     def _warn_if_useless(self, table):
@@ -477,7 +540,7 @@ class BaseSNN(BaseEstimator):
         """Make tensors of the target and of its weights; class weights count in training only."""
         weight = table.weight
         if weight is not None:
-            weight = weight / (self._weight_mean if training else weight.mean())
+            weight = weight / (self._weight_mean if training else _mean_weight(table))
         weight = self._label_weight(table.y, weight) if training else weight
         if weight is not None and table.y.ndim == 2 and weight.ndim == 1:
             weight = weight[:, None]
@@ -498,23 +561,12 @@ class BaseSNN(BaseEstimator):
     # ------------------------------------------------------------ prediction
 
     def _outputs(self, X):
-        """Compute the outputs of the network, (n_rows, n_outputs), float32 for float32 X, else float64.
-
-        Raises
-        ------
-        ValueError
-            If an output is not finite.
-        """
+        """Compute the outputs of the network, (n_rows, n_outputs), float32 for float32 X, else float64."""
         check_is_fitted(self)
-        X = check_inputs(self, X, reset=False)
-        with self._device_context():
+        with _device.as_imported(), self._device_context():
+            X = check_inputs(self, X, reset=False)
             outputs = self.net_.forward_rows(X).numpy()
-        if not np.isfinite(outputs).all():
-            row = np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0]
-            raise ValueError(
-                f"the outputs of row {row} of X are not finite: it holds values too far from those "
-                "seen in fit. Clip or rescale them."
-            )
+        check_outputs(outputs)
         single = X.dtype in (np.float32, torch.float32)
         return outputs.astype(np.float32 if single else np.float64, copy=False)
 
@@ -539,16 +591,37 @@ class BaseSNN(BaseEstimator):
     def __setstate__(self, state):
         super().__setstate__(state)
         if "net_" in state:
-            device = _device.device_or_cpu(self.device)
-            self._generators = _device.Generators.from_state(state["_generators"], device)
-            states = self._generators.builtin_states  # building a callable architecture draws from them
-            model = self._make_model(encoder_from(state["net_"]["encoder"]))
-            self._generators.builtin_states = states
-            self.net_ = self._make_net(model).unpack(state["net_"])
+            with _device.as_imported():
+                device = _device.device_or_cpu(self.device)
+                self._generators = _device.Generators.from_state(state["_generators"], device)
+                states = self._generators.builtin_states  # building a callable architecture draws from them
+                model = self._make_model(encoder_from(state["net_"]["encoder"]))
+                self._generators.builtin_states = states
+                self.net_ = self._make_net_as_trained(model).unpack(state["net_"])
+
+    def _make_net_as_trained(self, model):
+        """Wrap a model in the net of the last fit, whatever parameters were set since."""
+        parameters, about = self._trained_with
+        then = object.__new__(type(self))
+        vars(then).update(vars(self), **parameters)
+        return then._make_net(model, (), **about)
 
 
-def _mean(weight):
-    return 1.0 if weight is None else weight.mean()
+def _mean_weight(table):
+    """Average the weights over the labels present: n copies of a row count as one of weight n."""
+    if table.weight is None:
+        return 1.0
+    if table.y.ndim == 1:
+        return table.weight.mean()
+    return np.average(table.weight, weights=(~np.isnan(table.y)).sum(axis=1))
+
+
+def _largest(values):
+    """Return the largest magnitude in a tensor or in lazy rows; infinity for NaN, 0 for labels."""
+    if torch.is_tensor(values) and not values.is_floating_point():
+        return 0.0
+    slices = chunk_slices(*values.shape) if values.ndim == 2 else [slice(None)]
+    return max(values[s].abs().nan_to_num(nan=np.inf, posinf=np.inf).max().item() for s in slices)
 
 
 class _Diverged(ValueError):

@@ -268,7 +268,7 @@ def network_moments(network, inputs):
     weight = next(network.parameters(), None)
     with _evaluating(network, torch.device("cpu") if weight is None else weight.device):
         for s in chunk_slices(n_rows, int(np.prod(inputs.shape[1:])), CHUNK_ELEMENTS):
-            rows = inputs[s]
+            rows = inputs[s].clone()  # a module may change its input in place
             with watch.one_pass():
                 network(rows)
     if len(watch.sums) < 2:

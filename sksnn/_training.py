@@ -13,10 +13,17 @@ import numpy as np
 import torch
 from scipy import sparse
 from skorch import NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Callback, EpochTimer, GradientNormClipping, PrintLog, ProgressBar
+from skorch.callbacks import (
+    Callback,
+    EpochTimer,
+    GradientNormClipping,
+    InputShapeSetter,
+    PrintLog,
+    ProgressBar,
+)
 from skorch.dataset import Dataset
 
-from ._device import from_numpy_state, to_numpy_state
+from ._device import from_numpy_state, threads_for, to_numpy_state
 from ._flat import FlatSNN
 from .encodings import as_float64, chunk_slices
 
@@ -217,16 +224,26 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
     Raises
     ------
     ValueError
-        If the optimizer has no weight decay, or refuses an argument.
+        If the optimizer has no weight decay, refuses an argument, or cannot train a network.
     """
     cls = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     if not issubclass(cls, torch.optim.Optimizer):
         raise ValueError(f"optimizer must be a name or a subclass of torch.optim.Optimizer; got {cls!r}.")
+    if issubclass(cls, torch.optim.SparseAdam):
+        raise ValueError(
+            "optimizer SparseAdam takes sparse gradients only, which no network here has. Use Adam."
+        )
     accepted = inspect.signature(cls).parameters
-    parameters = [p for p in parameters if p.requires_grad]
-    if not parameters:
+    # Frozen ones among them, as in skorch: they have no gradient, and states are matched by position.
+    parameters = list(parameters)
+    if not any(p.requires_grad for p in parameters):
         raise ValueError("architecture has no parameter that requires a gradient: there is nothing to train.")
     extra = dict(optimizer_params or {})
+    if extra.get("differentiable"):
+        raise ValueError(
+            "optimizer_params must not hold 'differentiable': True, which is for gradients of training "
+            "itself. Leave it out."
+        )
     for name in {"lr", "weight_decay", "params"} & extra.keys():
         raise ValueError(f"optimizer_params must not hold {name!r}; got {extra[name]!r}. Set {name} itself.")
     if weight_decay and "weight_decay" not in accepted:
@@ -256,28 +273,63 @@ def _can_fuse(parameters):
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
-def carry_over(optimizer, state):
-    """Load the moments of an earlier optimizer of the same kind; rates and decays stay the new one's."""
-    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, new in zip(optimizer.param_groups, settings, strict=True):
-        group.pop("initial_lr", None)  # a finished schedule's
-        group.update(new)
+RATES = ("lr", "initial_lr")
 
 
-def copy_callback(item):
-    """Copy a callback, so that the user's own keeps its state and two fits do not share one.
+def carry_over(optimizer, state, moments, rates):
+    """Go on from the state of an earlier optimizer: from its moments, from its rates, or from both.
 
-    The copy is shallow: what the user gave the callback (a trial, a logger) is not ours to copy.
+    Decays stay the new one's. Rates are where the user's scheduler had brought them; a new rate
+    is where it begins from, which schedulers that go on look for in "initial_lr".
     """
-    if isinstance(item, tuple) and len(item) == 2:
-        return item[0], copy_callback(item[1])
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    if moments:
+        optimizer.load_state_dict(state)
+    for group, new, earlier in zip(optimizer.param_groups, settings, state["param_groups"], strict=True):
+        group.pop("initial_lr", None)
+        group.update(new)
+        group.update({key: earlier[key] for key in RATES if rates and key in earlier})
+        group.setdefault("initial_lr", group["lr"])
+
+
+def copy_callbacks(items):
+    """Copy callbacks, so that the user's own keep their state and two fits do not share one.
+
+    The copies are shallow: what the user gave a callback (a trial, a logger) is not ours to copy. But where
+    one callback holds another (skorch's LoadInitState its checkpoint), the copy holds the copy.
+    """
+    named = [item if isinstance(item, tuple) and len(item) == 2 else (None, item) for item in items]
+    for _, callback in named:
+        _check_callback(callback)
+    copies = {id(callback): copy.copy(callback) for _, callback in named}
+    for made in copies.values():
+        if isinstance(made, Callback):
+            vars(made).update({key: _replaced(value, copies) for key, value in vars(made).items()})
+    return [
+        copies[id(callback)] if name is None else (name, copies[id(callback)]) for name, callback in named
+    ]
+
+
+def _check_callback(item):
     if not (isinstance(item, Callback) or (isinstance(item, type) and issubclass(item, Callback))):
         raise TypeError(
             f"callbacks must be skorch callbacks, or pairs of a name and a callback; got {item!r}. Derive "
             "from skorch.callbacks.Callback."
         )
-    return copy.copy(item)
+    if isinstance(item, InputShapeSetter) or item is InputShapeSetter:
+        raise TypeError(
+            "callbacks must not hold skorch's InputShapeSetter: the network is built with the columns of X "
+            "as its inputs, and a callable architecture is given their number. Leave it out."
+        )
+
+
+def _replaced(value, copies):
+    """Return what a callback holds, with copies in place of the callbacks that they are of."""
+    if type(value) in (list, tuple):
+        return type(value)(_replaced(item, copies) for item in value)
+    if type(value) is dict:
+        return {key: _replaced(item, copies) for key, item in value.items()}
+    return copies.get(id(value), value)
 
 
 class CosineDecay(Callback):
@@ -311,12 +363,14 @@ class BestEpoch(Callback):
         An epoch counts as progress when it is better by more than this.
     patience : int
         Epochs without progress that end training.
+    start : int, default=None
+        The epoch whose weights training goes on from: they are the first candidate. None if there are none.
     """
 
     best_epoch_ = weights_ = None
 
-    def __init__(self, tol, patience):
-        self.tol, self.patience = tol, patience
+    def __init__(self, tol, patience, start=None):
+        self.tol, self.patience, self.start = tol, patience, start
 
     def on_train_begin(self, net, **kwargs):
         """Forget what earlier calls saw."""
@@ -324,16 +378,26 @@ class BestEpoch(Callback):
         self.best_epoch_ = self.weights_ = None
         self.waited_ = 0
 
+    def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
+        """Look at the weights that training goes on from."""
+        if self.start is not None and self.best_epoch_ is None:
+            self._consider(net, net.mean_loss(dataset_valid), self.start)
+            self.target_ = self.best_loss_
+
     def on_epoch_end(self, net, **kwargs):
         """Look at the epoch's validation loss."""
         loss = net.history[-1, "valid_loss"]
-        if loss < self.best_loss_:
-            self.best_loss_, self.best_epoch_ = loss, len(net.history)
-            network = net.module_.network
-            self.weights_ = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._consider(net, loss, len(net.history))
         self.waited_ = 0 if loss < self.target_ - self.tol else self.waited_ + 1
         self.target_ = min(self.target_, loss) if self.waited_ == 0 else self.target_
         net.stop_ = net.stop_ or self.waited_ >= self.patience
+
+    def _consider(self, net, loss, epoch):
+        """Keep the present weights if their loss is the least so far."""
+        if loss < self.best_loss_:
+            self.best_loss_, self.best_epoch_ = loss, epoch
+            network = net.module_.network
+            self.weights_ = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def restore(self, net):
         """Put the best weights back, if there are any."""
@@ -344,7 +408,7 @@ class BestEpoch(Callback):
 
 def make_callbacks(users, max_grad_norm, cosine_epochs, progress_bar, stopper):
     """List copies of the user's callbacks and our own, the stopper last."""
-    callbacks = [copy_callback(item) for item in users or []]
+    callbacks = copy_callbacks(users or [])
     if max_grad_norm is not None:
         callbacks.append(GradientNormClipping(max_grad_norm))
     if cosine_epochs is not None:
@@ -388,13 +452,26 @@ class _FastLoop:
 
     trains_, flat_ = False, None
 
-    def __init__(self, *args, n_outputs, precision="auto", shuffle=None, own=True, moments=None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        n_outputs,
+        precision="auto",
+        shuffle=None,
+        own=True,
+        work=0,
+        moments=None,
+        rates=None,
+        **kwargs,
+    ):
         super().__init__(*args, train_split=None, **kwargs)
         self.n_outputs = n_outputs
         self.precision = precision
         self.shuffle = shuffle
-        self.own = own  # the architecture is ours: it runs in float64, too
+        self.own = own  # the architecture is ours: it runs in float64, and leaves its input alone
+        self.work = work  # multiply-adds of a row
         self.moments = moments  # tells optimizers apart whose state cannot be carried over
+        self.rates = rates  # and those whose rates cannot
 
     # what skorch asks for
 
@@ -407,6 +484,15 @@ class _FastLoop:
         """Build the optimizer of the estimator's parameters."""
         self.optimizer_ = self.optimizer(self.module_.network.parameters())
         return self
+
+    def fit(self, X, y=None, **fit_params):
+        """Refuse: what surrounds a fit (checks, statistics, generators) is the estimator's."""
+        raise RuntimeError(
+            "net_ is trained by its estimator: call fit of the estimator, with warm_start=True to go on, or "
+            "its partial_fit. A skorch net of your own can train net_.module_."
+        )
+
+    partial_fit = fit
 
     def check_data(self, X, y=None):
         """Do nothing: the estimator has checked the data."""
@@ -429,7 +515,8 @@ class _FastLoop:
     def infer(self, x, **fit_params):
         """Compute the outputs of encoded rows."""
         with self._autocast():
-            outputs = self.module_.network(x)
+            # A module that changes its input in place must not change the rows, of which batches are views.
+            outputs = self.module_.network(x if self.own else x.clone())
         if getattr(outputs, "shape", None) != (len(x), self.n_outputs):
             got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
             raise ValueError(
@@ -479,9 +566,10 @@ class _FastLoop:
         """
         on_cpu = self.device.startswith("cpu")
         outputs = []
-        with torch.inference_mode():
+        slices = chunk_slices(X.shape[0], self.width_, self.forward_elements_)
+        with torch.inference_mode(), threads_for(min(slices[0].stop, X.shape[0]) * self.work):
             network, dtype = self._network_for(X.dtype)
-            for s in chunk_slices(X.shape[0], self.width_, self.forward_elements_):
+            for s in slices:
                 inputs = encode(X[s], self.module_.encoder, self.device, dtype)[:]
                 with nullcontext() if on_cpu else self._autocast():
                     outputs.append(network(inputs).to("cpu", dtype))
@@ -519,25 +607,31 @@ class _FastLoop:
             "encoder": to_numpy_state(dict(self.module_.encoder.state_dict())),
             "network": to_numpy_state(dict(self.module_.network.state_dict())),
             "history": [{k: v for k, v in row.items() if k != "batches"} for row in self.history],
+            "frozen": [name for name, p in self.module_.network.named_parameters() if not p.requires_grad],
             "optimizer": to_numpy_state(self.optimizer_.state_dict()) if with_optimizer else None,
-            "moments": self.moments,
         }
 
     def unpack(self, packed):
         """Take over what `packed` returned."""
         self.module_.network.load_state_dict(from_numpy_state(packed["network"]))
+        for name in packed["frozen"]:
+            self.module_.network.get_parameter(name).requires_grad_(False)
         self.history.extend({**row, "batches": []} for row in packed["history"])
-        if packed["optimizer"] is not None and packed["moments"] == self.moments:
-            carry_over(self.optimizer_, from_numpy_state(packed["optimizer"]))
+        if packed["optimizer"] is not None:
+            carry_over(self.optimizer_, from_numpy_state(packed["optimizer"]), moments=True, rates=True)
         return self
 
     # the loop
 
     def continue_from(self, earlier):
-        """Take over the history of an earlier net and, of the same kind, its optimizer's moments."""
+        """Take over the history of an earlier net and what fits of its optimizer's state."""
         self.history.extend(earlier.history)
-        if earlier.moments == self.moments:
-            carry_over(self.optimizer_, earlier.optimizer_.state_dict())
+        carry_over(
+            self.optimizer_,
+            earlier.optimizer_.state_dict(),
+            moments=earlier.moments == self.moments,
+            rates=earlier.rates == self.rates is not None,
+        )
 
     def train(self, rows, valid=None, n_epochs=1):
         """Run epochs over encoded rows.
@@ -558,6 +652,7 @@ class _FastLoop:
         closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
         self.needs_closure_ = closure is not None and closure.default is inspect.Parameter.empty
         self.stop_, self.trains_ = False, True
+        self.least_ = {key: self._least_before(key) for key in ("train_loss", "valid_loss")}
         with self._flattened():
             try:
                 with torch.enable_grad(), suppress(StopTraining):
@@ -584,6 +679,9 @@ class _FastLoop:
             self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
             if self.stop_:
                 break
+
+    def _least_before(self, key):
+        return min((row[key] for row in self.history if key in row), default=math.inf)
 
     @contextmanager
     def _flattened(self):
@@ -699,6 +797,14 @@ class _FastLoop:
             y_pred = self.infer(batch[0])
             return {"loss": self.get_loss(y_pred, batch[1], weight=batch.weight), "y_pred": y_pred}
 
+    def mean_loss(self, rows):
+        """Return the loss of rows, without a gradient, as the epochs' validation loss is."""
+        self._set_training(False)
+        batches = list(self.get_iterator(rows))
+        losses = [self.validation_step(batch)["loss"] for batch in batches]
+        total, n_labels = _weighted_sum(losses, [self.criterion_.n_labels(y) for _, y in batches]).tolist()
+        return total / max(n_labels, 1)
+
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Write the losses of the epoch into its row: the one look at the device."""
         sums = torch.stack(list(self.sums_.values())).tolist()
@@ -708,11 +814,11 @@ class _FastLoop:
                 raise NonFiniteLoss(len(self.history), prefix)
         for i, (prefix, loss) in enumerate(zip(self.sums_, losses, strict=True)):
             key = prefix + "_loss"
-            earlier = [row[key] for row in self.history[:-1] if key in row]
             if not self.wants_batches_:
                 self.history[-1]["batches"][i][key] = loss
             self.history.record(key, loss)
-            self.history.record(key + "_best", loss < min(earlier, default=math.inf))
+            self.history.record(key + "_best", loss < self.least_[key])
+            self.least_[key] = min(loss, self.least_[key])
 
 
 def _weighted_sum(losses, n_labels):

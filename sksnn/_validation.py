@@ -53,17 +53,19 @@ def check_inputs(estimator, X, reset):
     if hasattr(X, "detach"):  # a torch tensor, perhaps one that asks for a gradient
         X = X.detach()
         X = X.float() if str(X.dtype) == "torch.bfloat16" else X  # numpy has no such numbers
+        if X.device.type == "meta":
+            raise ValueError("X must hold numbers; got a tensor on device 'meta', which has a shape only.")
         if not _is_on_host(X):
             return _check_tensor(estimator, X, reset)
+        if str(X.layout) == "torch.strided":  # in numpy, whatever array API scikit-learn is told to use
+            X = X.resolve_conj().resolve_neg().numpy()
+    _refuse_times(X)
     try:
         X = validate_data(
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
         )
         if X.dtype.kind in "mM":
-            raise ValueError(
-                f"X must hold numbers; got {X.dtype}. Turn dates into numbers first: days since "
-                "some date, weekday, month."
-            )
+            raise _times_error("X", X.dtype)
         if X.dtype == object:  # frames of mixed columns, categorical ones among them
             X = check_array(X, dtype=np.float64, input_name="X")
     except (ValueError, TypeError) as error:
@@ -76,6 +78,35 @@ def check_inputs(estimator, X, reset):
     if X.dtype.kind == "f" and (X.dtype.itemsize not in (4, 8) or not X.dtype.isnative):
         X = X.astype(np.float32 if X.dtype.itemsize == 4 else np.float64)  # float16, long double, big-endian
     return X
+
+
+# Parts of the names of types of columns that hold times: pandas', pyarrow's and polars'.
+TIMES = ("date", "time", "duration", "period")
+
+
+def _times_error(what, dtype):
+    return ValueError(
+        f"{what} must hold numbers; got {dtype}. Turn dates into numbers first: days since some date, "
+        "weekday, month (skrub's TableVectorizer makes such columns)."
+    )
+
+
+def _refuse_times(X):
+    """Refuse a frame with a column of times, which numpy would not say in words."""
+    if hasattr(X, "dtypes") and hasattr(X, "columns"):
+        for name, dtype in zip(X.columns, X.dtypes, strict=True):
+            if any(part in str(dtype).lower() for part in TIMES):
+                raise _times_error(f"column {name!r} of X", dtype)
+
+
+def check_outputs(outputs):
+    """Refuse outputs, (n_rows, n_outputs), that are not finite."""
+    finite = np.isfinite(outputs).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"the outputs of row {np.argmin(finite)} of X are not finite: it holds values too far from those "
+            "seen in fit. Clip or rescale them."
+        )
 
 
 def _is_on_host(tensor):
@@ -111,6 +142,8 @@ def to_host(values):
 def _way_out(message):
     if "could not convert string" in message or "dtype='numeric'" in message:
         return " Encode categorical columns first, with OneHotEncoder inside a ColumnTransformer."
+    if "datetime" in message.lower() or "timestamp" in message.lower():
+        return " Turn dates into numbers first: days since some date, weekday, month."
     if "contains NaN" in message:
         return "\nFor SNNs, fill missing values with SimpleImputer(add_indicator=True)."
     return ""
@@ -201,6 +234,17 @@ def check_task_labels(y, missing_label):
             "(method='predict_proba' and 'decision_function'): loop over the folds instead."
         )
     return np.where(missing, np.nan, y)
+
+
+def check_task_classes(classes, missing_label):
+    """Refuse classes of a 2-D y other than 0, 1 and missing: np.unique(y) may be handed on, or nothing."""
+    classes = np.ravel(classes if classes is not None else [])
+    strange = classes[~np.isin(classes, (0, 1)) & ~_missing_labels(classes, missing_label)]
+    if len(strange):
+        raise ValueError(
+            f"classes of a 2-D y must be 0 and 1, and perhaps missing_label={missing_label!r}; got "
+            f"{strange.tolist()[0]!r}. Leave classes out."
+        )
 
 
 def check_labels(y, missing_label, estimator, warn=True):
@@ -300,6 +344,10 @@ def check_targets(y, missing_label, estimator):
         If it is not real and finite, or missing in a 1-D target.
     """
     y = _require(y, estimator)
+    _refuse_times(y)
+    dtype = getattr(y, "dtype", np.asarray(y).dtype)
+    if any(part in str(dtype).lower() for part in TIMES):
+        raise _times_error("y", dtype)
     y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
     missing = is_missing(y, missing_label)
     if y.ndim == 1 and missing.any():

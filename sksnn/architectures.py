@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from .networks import SNN, Dropout, check_masks, lecun_linear
 
@@ -23,6 +24,7 @@ __all__ = [
     "ResNet",
     "WeightNormNet",
     "build_network",
+    "multiply_adds",
 ]
 
 # The gate's first value in the fully connected networks (MNIST) of arXiv:1505.00387, section 4:
@@ -466,3 +468,34 @@ def build_network(
             f"(n_inputs, n_outputs); got {network!r}."
         )
     return network
+
+
+@torch.no_grad()
+def multiply_adds(network, n_inputs):
+    """Pass two rows of zeros through a network, and count the multiply-adds of a row.
+
+    Lazy layers learn their shapes by it, which an optimizer must know.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    n_inputs : int
+        Width of its input.
+
+    Returns
+    -------
+    n : int
+        Of matrix products and convolutions; at least one for each weight, since some layers
+        (recurrent ones) cannot be seen into.
+
+    Examples
+    --------
+    >>> multiply_adds(nn.Sequential(nn.LazyLinear(8), nn.SELU(), nn.LazyLinear(2)).eval(), 4)
+    48
+    """
+    first = next(network.parameters())
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(2, n_inputs, dtype=first.dtype, device=first.device))
+    # Of two rows, and two operations each.
+    return max(counter.get_total_flops() // 4, sum(p.numel() for p in network.parameters() if p.ndim > 1))

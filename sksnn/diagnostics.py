@@ -107,8 +107,8 @@ class Verdict(NamedTuple):
             return "\n".join(["Not self-normalizing.", *(f"- {finding}" for finding in self.findings)])
         mean, variance = self.moments.mean[1:], self.moments.variance[1:]
         text = (
-            f"Healthy: {len(mean)} hidden layers with means from {mean.min():.2g} to {mean.max():.2g} and "
-            f"variances from {variance.min():.2g} to {variance.max():.2g}."
+            f"Healthy: {len(mean)} hidden layer{'s' * (len(mean) != 1)} with means from {mean.min():.2g} to "
+            f"{mean.max():.2g} and variances from {variance.min():.2g} to {variance.max():.2g}."
         )
         if self.moments.fixed_point == FixedPoint() and not np.all(is_in_domain(mean, variance)):
             text += (
@@ -276,7 +276,7 @@ def _remedy(estimator, tau):
         return f"{lecun}; with training behind it, use a smaller lr; or use fewer layers."
     smaller = f"a smaller lr (now {estimator.lr:g})"
     if tau < LEAST_TAU and estimator.weight_decay:
-        smaller = f"less weight_decay (now {estimator.weight_decay:g}), {smaller}"
+        smaller = f"less weight_decay (now {estimator.weight_decay}), {smaller}"
     if estimator.architecture == "snn":  # which begins with a tau of 1: training has led away from it
         return f"Use {smaller}, max_grad_norm=1, or fewer layers."
     if isinstance(estimator.architecture, str):

@@ -16,8 +16,10 @@ from . import _training, losses
 from ._base import BaseSNN, incremental
 from ._validation import (
     check_labels,
+    check_outputs,
     check_same_length,
     check_targets,
+    check_task_classes,
     check_task_labels,
     check_weights,
     encode_labels,
@@ -142,7 +144,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of a 1-D y, sorted; for tasks 0 and 1.
+        Labels of a 1-D y, sorted; for tasks their numbers, as in MLPClassifier (labels are 0 and 1).
     n_outputs_ : int
         Width of the output layer: classes (two for a binary y), or tasks.
     n_features_in_ : int
@@ -277,7 +279,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         X : array-like or sparse matrix of shape (n_rows, n_features)
         y : array-like of shape (n_rows,) or (n_rows, n_tasks)
         classes : array-like of shape (n_classes,), default=None
-            All labels there will be; needed in the first call with a 1-D y.
+            All labels there will be; needed in the first call with a 1-D y. For a 2-D y it may hold 0, 1
+            and `missing_label`, which are known anyway.
         sample_weight : array-like of shape (n_rows,), default=None
             Scaled by what brings the first chunk's to mean 1.
 
@@ -302,7 +305,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         2
         """
         if classes is not None and self.__sklearn_is_fitted__():
-            if not np.array_equal(self.classes_, unique_labels(classes)):
+            if self._two_dimensional:
+                check_task_classes(classes, self.missing_label)
+            elif not np.array_equal(self.classes_, unique_labels(classes)):
                 raise ValueError(
                     f"classes={classes!r} is not the same as on the last call to partial_fit, which was "
                     f"{self.classes_.tolist()}. Give the same, or none."
@@ -324,9 +329,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         """Learn from y whether there are tasks or classes, and which."""
         self._two_dimensional = y.ndim == 2
         if self._two_dimensional:
-            # scikit-learn's scorers must take predict_proba's columns as they are; at dtype object
-            # they do not mistake two tasks for the two classes of a binary problem.
-            self.classes_ = np.array([0, 1], dtype=object)
+            check_task_classes(classes, self.missing_label)
+            # One a column of predict_proba, as cross_val_predict expects. At dtype object scikit-learn's
+            # scorers do not mistake two tasks for the two classes of a binary problem.
+            self.classes_ = np.arange(y.shape[1]).astype(object)
             self.n_outputs_ = y.shape[1]
             return
         if chunk and classes is None:
@@ -400,7 +406,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     def _weigh_classes(self, spec, y, weight):
         """Compute one weight a class from a dict or "balanced"."""
-        classes = self.classes_.astype(int) if self._two_dimensional else self.classes_
+        classes = np.arange(2) if self._two_dimensional else self.classes_
         if not (spec is None or isinstance(spec, dict) or spec == "balanced"):
             raise ValueError(f"class_weight must hold dicts, 'balanced' or None; got {spec!r} in its list.")
         if isinstance(spec, str):
@@ -893,8 +899,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
         Returns
         -------
-        y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
-            In the units of the y given to `fit`.
+        y : ndarray of shape (n_rows,) or (n_rows, n_outputs), float64
+            In the units of the y given to `fit`. float32 rows choose the precision of the forward pass
+            only.
 
         Examples
         --------
@@ -903,8 +910,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         >>> SNNRegressor(max_epochs=10, random_state=0).fit(X, y).predict(X[:2]).shape
         (2,)
         """
-        z = self._outputs(X)
-        y = (z * self._target_scale + self._target_mean).astype(z.dtype, copy=False)
+        with np.errstate(over="ignore"):
+            y = self._outputs(X).astype(np.float64, copy=False) * self._target_scale + self._target_mean
+        check_outputs(y)
         return y if self._two_dimensional else y[:, 0]
 
     def score(self, X, y, sample_weight=None):

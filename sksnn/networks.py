@@ -43,6 +43,11 @@ def layer_sizes(n_layers, n_units, layer_form, n_outputs):
     -------
     sizes : tuple of int
 
+    Raises
+    ------
+    ValueError
+        If there is no such form.
+
     Examples
     --------
     >>> layer_sizes(3, 64, "rectangular", 2)
@@ -52,6 +57,8 @@ def layer_sizes(n_layers, n_units, layer_form, n_outputs):
     >>> layer_sizes(1, 64, "conic", 2)
     (64,)
     """
+    if layer_form not in ("conic", "rectangular"):
+        raise ValueError(f"layer_form must be 'conic' or 'rectangular'; got {layer_form!r}.")
     if layer_form == "rectangular":
         return (n_units,) * n_layers
     floor = max(n_outputs, MIN_CONIC_UNITS)

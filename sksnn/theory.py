@@ -609,6 +609,11 @@ def is_in_domain(mean, variance, omega=0.0, tau=1.0, domain=THEOREM_1_DOMAIN):
     inside : bool or ndarray of bool
         Outside, the theorem does not say that its statement is false.
 
+    Raises
+    ------
+    ValueError
+        If the domain is no dict of intervals of these names.
+
     Notes
     -----
     The theorems are about alpha and lambda of the fixed point (0, 1). Computed on grids of their
@@ -644,6 +649,11 @@ def is_in_domain(mean, variance, omega=0.0, tau=1.0, domain=THEOREM_1_DOMAIN):
     array([False, False,  True])
     """
     values = {"mean": mean, "variance": variance, "omega": omega, "tau": tau}
+    if not isinstance(domain, dict) or not domain.keys() <= values.keys():
+        raise ValueError(
+            "domain must be a dict of (low, high) by name, any of mean, variance, omega, tau; got "
+            f"{domain!r}. Theorem 1's is THEOREM_1_DOMAIN."
+        )
     inside = np.ones(np.broadcast_shapes(*map(np.shape, values.values())), bool)
     for name, (low, high) in domain.items():
         inside &= (np.asarray(values[name]) >= low) & (np.asarray(values[name]) <= high)
@@ -715,7 +725,7 @@ def moment_trajectory(mean, variance, layers, alpha=ALPHA_01, scale=LAMBDA_01):
     Raises
     ------
     ValueError
-        If a value is not finite, or a variance or tau is negative.
+        If a value is not finite, a variance or tau is negative, or the layers are no pairs.
 
     Notes
     -----
@@ -740,6 +750,13 @@ def moment_trajectory(mean, variance, layers, alpha=ALPHA_01, scale=LAMBDA_01):
     """
     mean, variance = np.broadcast_arrays(*_checked(mean=mean, variance=variance))
     means, variances = [mean], [variance]
+    try:
+        layers = [(omega, tau) for omega, tau in layers]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"layers must be pairs of omega and tau, one a layer; got {layers!r}. For n layers of normalised "
+            "weights give [(0.0, 1.0)] * n."
+        ) from None
     for omega, tau in layers:
         units = moment_map(
             means[-1][..., None], variances[-1][..., None], np.ravel(omega), np.ravel(tau), alpha, scale
