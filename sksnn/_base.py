@@ -450,9 +450,8 @@ class BaseSNN(BaseEstimator):
         self.net_ = net
         self.n_iter_ = len(net.history)
         self.loss_curve_ = [row["train_loss"] for row in net.history]
-        watched = any("valid_loss" in row for row in net.history)
-        validation = [row.get("valid_loss", np.nan) for row in net.history]
-        self.validation_loss_curve_ = validation if watched else None
+        validation = [row["valid_loss"] for row in net.history if "valid_loss" in row]
+        self.validation_loss_curve_ = validation or None
         best_epoch = (stopper and stopper.best_epoch_) or self.n_iter_
         self.best_epoch_ = min(best_epoch, self.n_iter_)  # a Checkpoint may have put an older history back
 
@@ -620,7 +619,7 @@ def _largest(values):
     """Return the largest magnitude in a tensor or in lazy rows; infinity for NaN, 0 for labels."""
     if torch.is_tensor(values) and not values.is_floating_point():
         return 0.0
-    slices = chunk_slices(*values.shape) if values.ndim == 2 else [slice(None)]
+    slices = chunk_slices(len(values), values[:1].numel())
     return max(values[s].abs().nan_to_num(nan=np.inf, posinf=np.inf).max().item() for s in slices)
 
 

@@ -285,10 +285,11 @@ def carry_over(optimizer, state, moments, rates):
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     if moments:
         optimizer.load_state_dict(state)
-    for group, new, earlier in zip(optimizer.param_groups, settings, state["param_groups"], strict=True):
+    earlier = state["param_groups"][0]  # rates are the same for weights and biases
+    kept = {key: earlier[key] for key in RATES if rates and key in earlier}
+    for group, new in zip(optimizer.param_groups, settings, strict=True):
         group.pop("initial_lr", None)
-        group.update(new)
-        group.update({key: earlier[key] for key in RATES if rates and key in earlier})
+        group.update({**new, **kept})
         group.setdefault("initial_lr", group["lr"])
 
 
@@ -324,11 +325,14 @@ def _check_callback(item):
 
 
 def _replaced(value, copies):
-    """Return what a callback holds, with copies in place of the callbacks that they are of."""
-    if type(value) in (list, tuple):
-        return type(value)(_replaced(item, copies) for item in value)
+    """Return what a callback holds; where that holds callbacks, copies of both."""
     if type(value) is dict:
-        return {key: _replaced(item, copies) for key, item in value.items()}
+        items = _replaced(list(value.values()), copies)
+        same = all(new is old for new, old in zip(items, value.values(), strict=True))
+        return value if same else dict(zip(value, items, strict=True))
+    if type(value) in (list, tuple):
+        items = type(value)(_replaced(item, copies) for item in value)
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return copies.get(id(value), value)
 
 
@@ -577,7 +581,12 @@ class _FastLoop:
 
     def _autocast(self):
         half = self.precision == "bf16"
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16) if half else nullcontext()
+        # Inside of the caller's autocast the cache would keep weights that steps have changed since.
+        return (
+            torch.autocast(torch.device(self.device).type, torch.bfloat16, cache_enabled=False)
+            if half
+            else nullcontext()
+        )
 
     def _network_for(self, dtype):
         """Return the network, or on a CPU its float64 copy for rows that are not float32.
@@ -652,11 +661,11 @@ class _FastLoop:
         closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
         self.needs_closure_ = closure is not None and closure.default is inspect.Parameter.empty
         self.stop_, self.trains_ = False, True
-        self.least_ = {key: self._least_before(key) for key in ("train_loss", "valid_loss")}
         with self._flattened():
             try:
                 with torch.enable_grad(), suppress(StopTraining):
                     self.notify("on_train_begin", X=rows, y=rows.y)
+                    self.least_ = {key: self._least_before(key) for key in ("train_loss", "valid_loss")}
                     self.fit_loop(rows, valid, n_epochs)
             finally:
                 self._drop_unfinished_epoch()

@@ -31,8 +31,9 @@ N_BINS = 9
 # value or a short ramp means is learned from few rows (docs/paper.md).
 CODE_DEVIATION = 0.5
 
-# Variances between these are exact in float64: below, squares of distances underflow.
-EXACT_VARIANCES = 1e-290, np.inf
+# A smaller variance is not exact in float64, since squares of distances underflow; that of a larger deviation
+# overflows.
+LEAST_EXACT_VARIANCE, LARGEST_DEVIATION = 1e-290, np.sqrt(np.finfo(float).max)
 
 # Elements of X handled at once: 2**20 float64 numbers are 8 MiB, small beside X and in cache.
 CHUNK_ELEMENTS = 2**20
@@ -75,7 +76,7 @@ def column_moments(X, weight=None):
     -------
     mean, deviation : ndarray of shape (n_columns,), float64
         The deviation is the biased one (squares are divided by the sum of weights); exactly 0 for a
-        constant column, and not finite for values beyond 9e307, whose range may overflow float64.
+        constant column, and not finite where the variance overflows float64.
 
     Examples
     --------
@@ -94,10 +95,9 @@ def column_moments(X, weight=None):
         shift = sum(w[s] @ (as_float64(X[s]) - origin) for s in slices) / w.sum()
         variance = sum(w[s] @ (as_float64(X[s]) - origin - shift) ** 2 for s in slices) / w.sum()
         mean, deviation = _as_array(origin + shift), np.sqrt(_as_array(variance))
-        least, largest = np.sqrt(EXACT_VARIANCES)
-        for j in np.flatnonzero(~((deviation > least) & (deviation < largest))):
+        for j in np.flatnonzero(~((deviation > LEAST_EXACT_VARIANCE**0.5) & (deviation < np.inf))):
             mean[j], deviation[j] = _scaled_moments(_as_array(as_float64(X[:, j])), weight)
-    return mean, deviation
+    return mean, np.where(deviation < LARGEST_DEVIATION, deviation, np.inf)
 
 
 def _as_array(values):
@@ -156,7 +156,8 @@ def _sparse_moments(X, weight):
         level = origin + shift
         spread = within + (1 - p) * level**2
         wanted = np.nan_to_num(p * (within + (1 - p) ** 2 * level**2) / spread)
-        return p * level * unit, np.sqrt(p * spread) * unit, wanted
+        deviation = np.sqrt(p * spread) * unit
+        return p * level * unit, np.where(deviation < LARGEST_DEVIATION, deviation, np.inf), wanted
 
 
 def as_float64(rows):
@@ -193,7 +194,7 @@ class Standardizer(nn.Module):
     Raises
     ------
     ValueError
-        If a mean or a scale is not finite: the range of a column overflows.
+        If a mean or a scale is not finite: the variance of a column overflows.
 
     Notes
     -----
@@ -214,7 +215,7 @@ class Standardizer(nn.Module):
         bad = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(scale)))
         if len(bad):
             raise ValueError(
-                f"column {bad[0]} of X is too large to standardise: its range overflows float64. "
+                f"column {bad[0]} of X is too large to standardise: its variance overflows float64. "
                 "Rescale it (for example by its largest absolute value) or take its logarithm."
             )
         self.register_buffer("mean", torch.from_numpy(mean.copy()))

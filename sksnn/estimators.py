@@ -862,7 +862,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
                 mean, deviation = column_moments(y[present, None], weight)
                 if not np.isfinite(mean + deviation).all():
                     raise ValueError(
-                        f"output {task} of y is too large to standardise: its range overflows float64. "
+                        f"output {task} of y is too large to standardise: its variance overflows float64. "
                         "Rescale it, or take its logarithm."
                     )
                 self._target_mean[task], self._target_scale[task] = mean[0], deviation[0] or 1.0

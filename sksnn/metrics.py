@@ -76,6 +76,7 @@ def _score_tasks(score, y_true, y_pred, sample_weight, average, missing_label, c
     """Apply a score to the labels present of each task that it can be computed for."""
     if average not in ("macro", None):
         raise ValueError(f"average must be 'macro' or None; got {average!r}.")
+    one_task = np.ndim(y_true) == 1
     y_true, y_pred = _columns(y_true, "y_true"), _columns(y_pred, "y_pred")
     if y_true.shape[1] == 1 and y_pred.shape[1] == 2:
         y_pred = y_pred[:, 1:]  # predict_proba of a 1-D binary classifier: one column a class
@@ -85,6 +86,11 @@ def _score_tasks(score, y_true, y_pred, sample_weight, average, missing_label, c
             f"got {y_true.shape} and {y_pred.shape}."
         )
     missing = is_missing(y_true, missing_label)
+    if one_task and set(np.unique(y_true)) == {-1.0, 1.0} and missing.any():
+        raise ValueError(
+            "y_true holds -1 and 1, and -1 marks a missing label. Encode the classes as 0 and 1, or give "
+            "several tasks as a 2-D y_true."
+        )
     if binary:
         _check_binary(y_true, missing)
     weight = np.ones(len(y_true)) if sample_weight is None else column_or_1d(sample_weight)
