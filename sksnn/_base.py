@@ -434,7 +434,8 @@ class BaseSNN(BaseEstimator):
         self._trained_with = self._net_parameters(), about
         rows = valid_rows = None
         try:
-            with self._device_context(), self._random_sources(), _device.threads_for(batch_size * self._work):
+            threads = _device.threads_for(batch_size * self._work, self._dtype())
+            with self._device_context(), self._random_sources(), threads:
                 rows = self._to_device(model, table, training=True)
                 valid_rows = None if valid is None else self._to_device(model, valid)
                 net.train(rows, valid_rows, n_epochs)

@@ -112,13 +112,15 @@ def _openmp_libraries():
 
 
 @contextmanager
-def threads_for(work):
+def threads_for(work, dtype=torch.float32):
     """Let torch use as many threads as the work is worth, in this thread, while the block runs.
 
     Parameters
     ----------
     work : int
         Multiply-adds of one step.
+    dtype : torch.dtype, default=torch.float32
+        Of the numbers: a float64 counts as two float32.
 
     Notes
     -----
@@ -128,7 +130,7 @@ def threads_for(work):
     meanwhile.
     """
     allowed = torch.get_num_threads()  # before anything else: in a new thread this sets the number
-    n_threads = min(allowed, max(1, int(work // WORK_PER_THREAD)))
+    n_threads = min(allowed, max(1, int(work * dtype.itemsize // (4 * WORK_PER_THREAD))))
     if n_threads == allowed:
         yield
         return

@@ -568,16 +568,18 @@ class _FastLoop:
         -------
         outputs : Tensor of shape (n_rows, n_outputs), on the CPU
         """
-        on_cpu = self.device.startswith("cpu")
-        outputs = []
         slices = chunk_slices(X.shape[0], self.width_, self.forward_elements_)
-        with torch.inference_mode(), threads_for(min(slices[0].stop, X.shape[0]) * self.work):
+        with torch.inference_mode():
             network, dtype = self._network_for(X.dtype)
-            for s in slices:
-                inputs = encode(X[s], self.module_.encoder, self.device, dtype)[:]
-                with nullcontext() if on_cpu else self._autocast():
-                    outputs.append(network(inputs).to("cpu", dtype))
+            n_rows = min(slices[0].stop, X.shape[0])
+            with threads_for(n_rows * self.work, dtype):
+                outputs = [self._forward_chunk(X[s], network, dtype) for s in slices]
             return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _forward_chunk(self, X, network, dtype):
+        inputs = encode(X, self.module_.encoder, self.device, dtype)[:]
+        with nullcontext() if self.device.startswith("cpu") else self._autocast():
+            return network(inputs).to("cpu", dtype)
 
     def _autocast(self):
         half = self.precision == "bf16"

@@ -2,7 +2,10 @@
 
 import copy
 import io
+import os
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -181,8 +184,14 @@ class TestThreads:
         model.predict(X)
         monkeypatch.setattr(_device, "WORK_PER_THREAD", len(X) * (5 * 8 + 8 * 2) // 2)
         model.predict(X)
-        model.predict(X[:1])
+        model.predict(X[:-1])
         assert seen[-3:] == [1, 2, 1]
+
+    def test_numbers_of_float64_count_twice(self, monkeypatch):
+        sizes = {"hidden_layer_sizes": (16, 16), "batch_size": 16, "precision": "float64"}
+        monkeypatch.setattr(_device, "WORK_PER_THREAD", 16 * (5 * 16 + 16 * 2 + 16 * 16))
+        assert dict(self.fitted(**sizes).net_.callbacks_)["ThreadsSeen"].here_ == 2
+        assert dict(self.fitted(**sizes | {"batch_size": 15}).net_.callbacks_)["ThreadsSeen"].here_ == 1
 
     def test_convolutions_count_with_their_positions(self):
         def convolution(n_inputs, n_outputs):
@@ -532,22 +541,28 @@ def test_fits_in_threads_share_one_change_of_the_default_dtype():
         np.testing.assert_array_equal(proba, expected)
 
 
+ARRAY_API = """
+import numpy as np, sklearn, torch
+from sksnn import SNNClassifier, SNNRegressor
+X = np.random.default_rng(0).normal(size=(60, 3))
+y = (X[:, 0] > 0).astype(int)
+for estimator in (SNNClassifier, SNNRegressor):
+    model = estimator(max_epochs=2, random_state=0)
+    expected = model.fit(X, y).predict(X), model.score(X, y)
+    with sklearn.config_context(array_api_dispatch=True):
+        rows, target = torch.tensor(X), torch.tensor(y)
+        assert (model.fit(rows, target).predict(rows) == expected[0]).all()
+        assert model.score(rows, target, sample_weight=torch.ones(60)) == expected[1]
+        model.partial_fit(rows, target)
+"""
+
+
 def test_torch_rows_under_array_api_dispatch():
-    """'torch.dtype' object has no attribute 'kind'."""
-    pytest.importorskip(
-        "array_api_compat", reason="sklearn before 1.8 wants it"
-    ) if sklearn.__version__ < "1.8" else None
-    expected = SNNClassifier(**SMALL).fit(X, Y).predict_proba(X)
-    try:
-        sklearn.set_config(array_api_dispatch=True)
-    except (ImportError, RuntimeError) as error:  # scipy wants SCIPY_ARRAY_API=1 before its import
-        pytest.skip(str(error))
-    try:
-        model = SNNClassifier(**SMALL).fit(torch.tensor(X), torch.tensor(Y))
-        np.testing.assert_array_equal(model.predict_proba(torch.tensor(X)), expected)
-        assert model.score(torch.tensor(X), torch.tensor(Y)) == model.score(X, Y)
-    finally:
-        sklearn.set_config(array_api_dispatch=False)
+    """'torch.dtype' object has no attribute 'kind'. scipy reads its switch when it is imported."""
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ARRAY_API], env=environment, check=True, capture_output=True
+    )
 
 
 # ---------------------------------------------------------------- numbers
