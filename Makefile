@@ -15,11 +15,16 @@ FIGURE := examples/plot_quickstart.png
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-.PHONY: help example test lint docs clean
+# Of `make soak`.
+MINUTES ?= 10
+SEED ?= 0
+
+.PHONY: help example test soak lint docs clean
 
 help:
 	@echo "make example  run examples/plot_quickstart.py: a first fit on real data, results and a figure"
 	@echo "make test     run all tests and the examples in the docstrings and documents"
+	@echo "make soak     hunt for what breaks, with random parameters, data and orders of calls (MINUTES=10 SEED=0)"
 	@echo "make lint     run ruff and mypy"
 	@echo "make docs     build the site into $(SITE), run the gallery, and fail on any warning"
 	@echo "make clean    remove the virtual environment and the site"
@@ -29,6 +34,9 @@ example: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+soak: $(READY)
+	@$(BIN)/python tests/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -73,7 +73,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Rate of alpha dropout on the inputs; of ordinary dropout in the rivals.
     standardize : bool, default=True
         Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
-        centred too, and all scaled by one constant.
+        centred too, and scaled so that a rare bit does not outgrow a number (`Standardizer.fit`).
     encoding : {"auto", "onehot", "thermometer", "piecewise"} or None, default="auto"
         Codes set beside each column, whose edges `fit` learns from the training rows (and their
         weights). All give columns of 3 to 10 distinct values an indicator of each value; longer columns
@@ -619,7 +619,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Rate of alpha dropout on the inputs; of ordinary dropout in the rivals.
     standardize : bool, default=True
         Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
-        centred too, and all scaled by one constant.
+        centred too, and scaled so that a rare bit does not outgrow a number (`Standardizer.fit`).
     encoding : {"auto", "onehot", "thermometer", "piecewise"} or None, default="auto"
         Codes set beside each column, whose edges `fit` learns from the training rows (and their
         weights). All give columns of 3 to 10 distinct values an indicator of each value; longer columns
