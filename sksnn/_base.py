@@ -434,7 +434,7 @@ class BaseSNN(BaseEstimator):
         self._trained_with = self._net_parameters(), about
         rows = valid_rows = None
         try:
-            threads = _device.threads_for(batch_size * self._work, self._dtype())
+            threads = _device.threads_for(batch_size * self._work)
             with self._device_context(), self._random_sources(), threads:
                 rows = self._to_device(model, table, training=True)
                 valid_rows = None if valid is None else self._to_device(model, valid)
@@ -532,8 +532,13 @@ class BaseSNN(BaseEstimator):
 
     @contextmanager
     def _device_context(self):
-        device = self._generators.device
-        with _device.memory_explained(device), _device.matmul_precision(self._precision, device):
+        """Compute on the device as the estimator's parameters say, whatever the caller told torch."""
+        device, precision = self._generators.device, self._precision
+        with (
+            _device.as_imported(),
+            _device.memory_explained(device),
+            _device.matmul_precision(precision, device),
+        ):
             yield
 
     def _to_tensors(self, table, training=False):
@@ -560,15 +565,16 @@ class BaseSNN(BaseEstimator):
 
     # ------------------------------------------------------------ prediction
 
-    def _outputs(self, X):
+    def _outputs(self, X, nonlinearity=None):
         """Compute the outputs of the network, (n_rows, n_outputs), float32 for float32 X, else float64."""
         check_is_fitted(self)
-        with _device.as_imported(), self._device_context():
+        with self._device_context():
             X = check_inputs(self, X, reset=False)
-            outputs = self.net_.forward_rows(X).numpy()
-        check_outputs(outputs)
+            outputs = self.net_.forward_rows(X)
+            check_outputs(outputs.numpy())
+            outputs = outputs if nonlinearity is None else nonlinearity(outputs)
         single = X.dtype in (np.float32, torch.float32)
-        return outputs.astype(np.float32 if single else np.float64, copy=False)
+        return outputs.numpy().astype(np.float32 if single else np.float64, copy=False)
 
     # ------------------------------------------------------------ scikit-learn
 

@@ -2,14 +2,14 @@
 
 import threading
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-# Multiply-adds of a forward pass, for each thread at least. With less, two threads were 0 to 15 % faster than
+# Multiply-adds of a training step's forward pass, for each thread at least. With less, two threads were 0 to 15 % faster than
 # one on an idle machine, and six times slower on a busy one, where each product waits for both.
 WORK_PER_THREAD = 2**23
 
@@ -112,28 +112,8 @@ def _openmp_libraries():
 
 
 @contextmanager
-def threads_for(work, dtype=torch.float32):
-    """Let torch use as many threads as the work is worth, in this thread, while the block runs.
-
-    Parameters
-    ----------
-    work : int
-        Multiply-adds of one step.
-    dtype : torch.dtype, default=torch.float32
-        Of the numbers: a float64 counts as two float32.
-
-    Notes
-    -----
-    Never more than it would use without: `torch.set_num_threads`, OMP_NUM_THREADS and
-    `threadpoolctl.threadpool_limits` are upper bounds. OpenMP keeps the number thread by thread, so that
-    other threads of the process keep theirs; `torch.set_num_threads` would change those that start
-    meanwhile.
-    """
-    allowed = torch.get_num_threads()  # before anything else: in a new thread this sets the number
-    n_threads = min(allowed, max(1, int(work * dtype.itemsize // (4 * WORK_PER_THREAD))))
-    if n_threads == allowed:
-        yield
-        return
+def _threads(n_threads):
+    """Let torch use so many threads, in this thread, while the block runs."""
     libraries = _openmp_libraries()
     before = [library.get_num_threads() for library in libraries]
     try:
@@ -143,6 +123,45 @@ def threads_for(work, dtype=torch.float32):
     finally:
         for library, n in zip(libraries, before, strict=True):
             library.set_num_threads(n)
+
+
+_caller = threading.local()  # n_threads: what torch may use, while as_imported keeps it to one
+
+
+@contextmanager
+def _one_thread():
+    """Keep torch to one thread while the block runs, but for what `threads_for` surrounds."""
+    if hasattr(_caller, "n_threads"):
+        yield
+        return
+    _caller.n_threads = torch.get_num_threads()  # asking sets the number where a thread is new
+    try:
+        with _threads(1) if _caller.n_threads > 1 else nullcontext():
+            yield
+    finally:
+        del _caller.n_threads
+
+
+@contextmanager
+def threads_for(work):
+    """Let torch use as many threads as the work is worth, in this thread, while the block runs.
+
+    Parameters
+    ----------
+    work : int
+        Multiply-adds of the forward pass of a training step.
+
+    Notes
+    -----
+    Never more than it would use without: `torch.set_num_threads`, OMP_NUM_THREADS and
+    `threadpoolctl.threadpool_limits` are upper bounds. OpenMP keeps the number thread by thread, so that
+    other threads of the process keep theirs; `torch.set_num_threads` would change those that start
+    meanwhile.
+    """
+    with _one_thread():
+        n_threads = min(_caller.n_threads, int(work // WORK_PER_THREAD))
+        with _threads(n_threads) if n_threads > 1 else nullcontext():
+            yield
 
 
 class _Float32ByDefault:
@@ -181,9 +200,11 @@ def as_imported():
     """Set aside, while the block runs, what the caller told torch: an estimator's own parameters decide.
 
     That is the default dtype and device, inference mode, and autocast; numpy's treatment of
-    floating-point errors too.
+    floating-point errors too. On a CPU one thread does what `threads_for` does not surround: a process
+    that has used more cannot be forked safely.
     """
     with ExitStack() as stack:
+        stack.enter_context(_one_thread())
         stack.enter_context(_float32_by_default)
         stack.enter_context(np.errstate(all="warn", under="ignore"))
         if torch.is_inference_mode_enabled():

@@ -340,8 +340,9 @@ def layer_moments(estimator, X):
             )
             raise
     check_estimator(estimator)
-    inputs = estimator.net_.get_dataset(check_inputs(estimator, X, reset=False)).inputs
-    return network_moments(estimator.net_.module_.network, inputs)
+    with estimator._device_context():
+        inputs = estimator.net_.get_dataset(check_inputs(estimator, X, reset=False)).inputs
+        return network_moments(estimator.net_.module_.network, inputs)
 
 
 def check_estimator(estimator):

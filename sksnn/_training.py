@@ -572,7 +572,7 @@ class _FastLoop:
         with torch.inference_mode():
             network, dtype = self._network_for(X.dtype)
             n_rows = min(slices[0].stop, X.shape[0])
-            with threads_for(n_rows * self.work, dtype):
+            with threads_for(n_rows * self.work // 3):  # a training step goes back, too: thrice the work
                 outputs = [self._forward_chunk(X[s], network, dtype) for s in slices]
             return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 

@@ -514,8 +514,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         >>> SNNClassifier(max_epochs=5, random_state=0).fit(X, y).predict_proba(X).sum(axis=1).round(6)[:3]
         array([1., 1., 1.])
         """
-        z = self._outputs(X)
-        return expit(z) if self._two_dimensional else _training.softmax(torch.from_numpy(z)).numpy()
+        check_is_fitted(self)
+        if self._two_dimensional:
+            return expit(self._outputs(X))
+        return self._outputs(X, _training.softmax)
 
     def predict(self, X):
         """Predict labels.

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 import sklearn
 import torch
+from abuse import CALLERS, default_dtype
 from conftest import SMALL, raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -182,16 +183,10 @@ class TestThreads:
 
         model = self.fitted(architecture=Watching, encoding=None)
         model.predict(X)
-        monkeypatch.setattr(_device, "WORK_PER_THREAD", len(X) * (5 * 8 + 8 * 2) // 2)
+        monkeypatch.setattr(_device, "WORK_PER_THREAD", len(X) * (5 * 8 + 8 * 2) // 6)
         model.predict(X)
         model.predict(X[:-1])
         assert seen[-3:] == [1, 2, 1]
-
-    def test_numbers_of_float64_count_twice(self, monkeypatch):
-        sizes = {"hidden_layer_sizes": (16, 16), "batch_size": 16, "precision": "float64"}
-        monkeypatch.setattr(_device, "WORK_PER_THREAD", 16 * (5 * 16 + 16 * 2 + 16 * 16))
-        assert dict(self.fitted(**sizes).net_.callbacks_)["ThreadsSeen"].here_ == 2
-        assert dict(self.fitted(**sizes | {"batch_size": 15}).net_.callbacks_)["ThreadsSeen"].here_ == 1
 
     def test_convolutions_count_with_their_positions(self):
         def convolution(n_inputs, n_outputs):
@@ -436,39 +431,6 @@ class TestFrozenParameters:
 # ---------------------------------------------------------------- what the caller told torch
 
 
-CALLERS = {
-    "default dtype float64": lambda: default_dtype(torch.float64),
-    "default dtype float16": lambda: default_dtype(torch.float16),
-    "default dtype bfloat16": lambda: default_dtype(torch.bfloat16),
-    "default device meta": lambda: torch.device("meta"),
-    "inference mode": torch.inference_mode,
-    "no gradients": torch.no_grad,
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
-    "numpy raises": lambda: np.errstate(all="raise"),
-    "deterministic algorithms": lambda: deterministic(),
-}
-
-
-class default_dtype:
-    def __init__(self, dtype):
-        self.dtype = dtype
-
-    def __enter__(self):
-        self.before = torch.get_default_dtype()
-        torch.set_default_dtype(self.dtype)
-
-    def __exit__(self, *exception):
-        torch.set_default_dtype(self.before)
-
-
-class deterministic:
-    def __enter__(self):
-        torch.use_deterministic_algorithms(True)
-
-    def __exit__(self, *exception):
-        torch.use_deterministic_algorithms(False)
-
-
 WAYS = {
     "defaults": {},
     "early stopping, codes": {"early_stopping": True, "encoding": "piecewise"},
@@ -503,6 +465,9 @@ def test_only_the_estimators_own_parameters_decide(caller, kind, way):
     assert fitted.loss_curve_ == expected.loss_curve_
     for prediction in (inside, fitted.predict(X), loaded.predict(X)):
         np.testing.assert_array_equal(prediction, expected.predict(X))
+    with CALLERS[caller]():
+        moments = layer_moments(fitted, X).variance
+    np.testing.assert_array_equal(moments, layer_moments(expected, X).variance)
     if kind != "regression" and way != "early stopping, codes":
         fitted.partial_fit(X, y)
         loaded.partial_fit(X, y)
