@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-# Multiply-adds of a training step's forward pass, for each thread at least. With less, two threads were 0 to 15 % faster than
-# one on an idle machine, and six times slower on a busy one, where each product waits for both.
+# Multiply-adds of a training step's forward pass, for each thread at least. With less, two threads were 0
+# to 15 % faster than one on an idle machine, and six times slower on a busy one, where each product waits
+# for both (examples/benchmarks/threads.py).
 WORK_PER_THREAD = 2**23
 
 
