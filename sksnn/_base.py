@@ -478,12 +478,13 @@ class BaseSNN(BaseEstimator):
     def _find_cause(self, rows, valid_rows, optimizer):
         """Say what is likely to have made a loss overflow, and what to do; the learning rate comes last."""
         weight = rows.weight
-        if weight is not None and (_largest(weight) > FAR or weight.max() > weight.sum() / 2):
-            return (
-                f"one label has a weight of {_largest(weight):.3g}, {weight.max() / weight.sum():.0%} of all "
-                "weight",
-                "Bring sample_weight and class_weight to one magnitude, or clip them.",
-            )
+        if weight is not None and len(weight) > 1:
+            share = (weight.max() / weight.sum()).item()
+            if _largest(weight) > FAR or share > 0.99:
+                return (
+                    f"one label has a weight of {_largest(weight):.3g}, {share:.0%} of all weight",
+                    "Bring sample_weight and class_weight to one magnitude, or clip them.",
+                )
         scales_y = getattr(self, "standardize_target", True)
         suspects = [("X", rows.inputs, self.standardize, "standardize")]
         suspects += [("y", rows.y, scales_y, "standardize_target")]

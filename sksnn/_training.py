@@ -582,13 +582,10 @@ class _FastLoop:
             return network(inputs).to("cpu", dtype)
 
     def _autocast(self):
-        half = self.precision == "bf16"
-        # Inside of the caller's autocast the cache would keep weights that steps have changed since.
-        return (
-            torch.autocast(torch.device(self.device).type, torch.bfloat16, cache_enabled=False)
-            if half
-            else nullcontext()
-        )
+        if self.precision != "bf16":
+            return nullcontext()
+        # Inside of the caller's autocast a cache would keep weights that steps have changed since.
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, cache_enabled=False)
 
     def _network_for(self, dtype):
         """Return the network, or on a CPU its float64 copy for rows that are not float32.
@@ -641,7 +638,7 @@ class _FastLoop:
             self.optimizer_,
             earlier.optimizer_.state_dict(),
             moments=earlier.moments == self.moments,
-            rates=earlier.rates == self.rates is not None,
+            rates=self.rates is not None and earlier.rates == self.rates,
         )
 
     def train(self, rows, valid=None, n_epochs=1):
@@ -811,10 +808,12 @@ class _FastLoop:
     def mean_loss(self, rows):
         """Return the loss of rows, without a gradient, as the epochs' validation loss is."""
         self._set_training(False)
-        batches = list(self.get_iterator(rows))
-        losses = [self.validation_step(batch)["loss"] for batch in batches]
-        total, n_labels = _weighted_sum(losses, [self.criterion_.n_labels(y) for _, y in batches]).tolist()
-        return total / max(n_labels, 1)
+        losses, n_labels = [], []
+        for batch in self.get_iterator(rows):
+            losses.append(self.validation_step(batch)["loss"])
+            n_labels.append(self.criterion_.n_labels(batch[1]))
+        total, n = _weighted_sum(losses, n_labels).tolist()
+        return total / max(n, 1)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Write the losses of the epoch into its row: the one look at the device."""

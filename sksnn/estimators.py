@@ -378,6 +378,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     def _check_trainable(self, y, weight):
         super()._check_trainable(y, weight)
         if self._two_dimensional:
+            y = y if weight is None else y[weight > 0]
             lone = np.flatnonzero(np.nanmin(y, axis=0) == np.nanmax(y, axis=0))
             if len(lone):
                 warnings.warn(

@@ -298,6 +298,13 @@ class TestWeights:
         for model in models[1:]:
             np.testing.assert_allclose(model.loss_curve_, models[0].loss_curve_, rtol=1e-9)
 
+    def test_a_class_on_rows_of_weight_0_alone_is_none(self):
+        tasks, weight = np.zeros((len(X), 2)), np.ones(len(X))
+        tasks[::2, 0] = tasks[:10, 1] = 1
+        weight[:10] = 0
+        with pytest.warns(UserWarning, match=r"task 1 of y \(column 1\) has labels of one class only"):
+            SNNClassifier(**SMALL).fit(X, tasks, sample_weight=weight)
+
     def test_validation_weights_are_copies(self):
         rng = np.random.default_rng(0)
         tasks = np.where(rng.random(TASKS.shape) < 0.4, np.nan, TASKS)
