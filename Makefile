@@ -15,16 +15,23 @@ FIGURE := examples/plot_quickstart.png
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
+# Of `make gpu`: which interpreter (one that has torch with CUDA), pieces, device, folder of the results.
+GPU_PYTHON ?= python3
+PIECE ?=
+DEVICE ?= cuda
+OUT ?= gpu
+
 # Of `make soak`.
 MINUTES ?= 10
 SEED ?= 0
 
-.PHONY: help example test soak lint docs clean
+.PHONY: help example test soak gpu lint docs clean
 
 help:
 	@echo "make example  run examples/plot_quickstart.py: a first fit on real data, results and a figure"
 	@echo "make test     run all tests and the examples in the docstrings and documents"
 	@echo "make soak     hunt for what breaks, with random parameters, data and orders of calls (MINUTES=10 SEED=0)"
+	@echo "make gpu      tests and benchmarks on a GPU, with the torch of GPU_PYTHON (PIECE=tests: one of them)"
 	@echo "make lint     run ruff and mypy"
 	@echo "make docs     build the site into $(SITE), run the gallery, and fail on any warning"
 	@echo "make clean    remove the virtual environment and the site"
@@ -37,6 +44,11 @@ test: $(READY)
 
 soak: $(READY)
 	@$(BIN)/python tests/soak.py --minutes $(MINUTES) --seed $(SEED)
+
+# Installs nothing. Threads are torch's own: the CPU is measured beside the GPU.
+gpu:
+	@env -u OMP_NUM_THREADS PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON) examples/benchmarks/gpu.py $(PIECE) \
+		--device $(DEVICE) --out $(OUT) $(if $(QUICK),--quick)
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -362,7 +362,7 @@ class BaseSNN(BaseEstimator):
         """Build the network of the blueprint behind its encoder, on its device."""
         generators = self._generators
         init = torch.Generator().manual_seed(generators.init)
-        with self._random_sources():
+        with self._random_sources(), _device.memory_explained(generators.device):
             network = build_network(**self._blueprint, generator=init, dropout_generator=generators.dropout)
             model = EncodedNetwork(encoder, network.to(generators.device, self._dtype())).eval()
             self._work = multiply_adds(network, encoder.n_inputs)

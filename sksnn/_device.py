@@ -107,6 +107,16 @@ def memory_explained(device):
         ) from error
 
 
+def without_waiting(tensor, device):
+    """Move a tensor from the host to a device; a CUDA device takes it when it gets there.
+
+    A plain copy would let the host wait until all work before it is done, in each epoch.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 @cache
 def _openmp_libraries():
     return ThreadpoolController().select(user_api="openmp").lib_controllers

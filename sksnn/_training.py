@@ -23,7 +23,7 @@ from skorch.callbacks import (
 )
 from skorch.dataset import Dataset
 
-from ._device import from_numpy_state, threads_for, to_numpy_state
+from ._device import from_numpy_state, threads_for, to_numpy_state, without_waiting
 from ._flat import FlatSNN
 from .encodings import as_float64, chunk_slices
 
@@ -181,7 +181,7 @@ class Minibatches:
         n, starts = len(self.rows), list(self._starts())
         order = torch.randperm(n, generator=self.generator)
         if torch.is_tensor(self.rows.inputs):
-            order = order.to(self.rows.inputs.device)
+            order = without_waiting(order, self.rows.inputs.device)
         sizes = [j - i for i, j in zip(starts, [*starts[1:], n], strict=True)]
         at_once = max(1, GATHERED_ELEMENTS // (self.batch_size * self.rows.n_columns))
         for i in range(0, len(starts), at_once):
@@ -836,8 +836,10 @@ def _weighted_sum(losses, n_labels):
     losses = torch.stack(losses)
     # An epoch's sum in float32 would round; mps has no float64.
     dtype = torch.float32 if losses.device.type == "mps" else torch.float64
-    n_labels = torch.stack(n_labels) if torch.is_tensor(n_labels[0]) else torch.tensor(n_labels)
-    n_labels = n_labels.to(losses.device, dtype)
+    if torch.is_tensor(n_labels[0]):
+        n_labels = torch.stack(n_labels).to(dtype)
+    else:
+        n_labels = without_waiting(torch.tensor(n_labels, dtype=dtype), losses.device)
     return torch.stack([losses.to(dtype) @ n_labels, n_labels.sum()])
 
 

@@ -57,7 +57,7 @@ def layers(n_features, width, depth, dropout):
     return nn.Sequential(*parts[: -2 if dropout else -1])
 
 
-def fit_snn(X, y, width, depth, batch, epochs, dropout=DROPOUT):
+def fit_snn(X, y, width, depth, batch, epochs, dropout=DROPOUT, device="cpu"):
     return SNNClassifier(
         hidden_layer_sizes=(width,) * depth,
         dropout=dropout,
@@ -70,7 +70,7 @@ def fit_snn(X, y, width, depth, batch, epochs, dropout=DROPOUT):
         batch_size=batch,
         max_epochs=epochs,
         early_stopping=False,
-        device="cpu",
+        device=device,
         random_state=SEED,
     ).fit(X, y)
 
@@ -89,7 +89,7 @@ def fit_mlp(X, y, width, depth, batch, epochs):
     return make_pipeline(StandardScaler(), mlp).fit(X, y)
 
 
-def fit_skorch(X, y, width, depth, batch, epochs):
+def fit_skorch(X, y, width, depth, batch, epochs, device="cpu"):
     torch.manual_seed(SEED)
     X = StandardScaler().fit_transform(X).astype(np.float32)
     return skorch.NeuralNetClassifier(
@@ -101,18 +101,19 @@ def fit_skorch(X, y, width, depth, batch, epochs):
         max_epochs=epochs,
         iterator_train__shuffle=True,
         train_split=None,
+        device=device,
         verbose=0,
     ).fit(X, y.astype(np.int64))
 
 
-def fit_torch(X, y, width, depth, batch, epochs, dropout=DROPOUT):
+def fit_torch(X, y, width, depth, batch, epochs, dropout=DROPOUT, device="cpu"):
     torch.manual_seed(SEED)
-    X = torch.from_numpy(StandardScaler().fit_transform(X).astype(np.float32))
-    y = torch.from_numpy(y.astype(np.int64))
-    network = layers(X.shape[1], width, depth, dropout)
+    X = torch.from_numpy(StandardScaler().fit_transform(X).astype(np.float32)).to(device)
+    y = torch.from_numpy(y.astype(np.int64)).to(device)
+    network = layers(X.shape[1], width, depth, dropout).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
     for _ in range(epochs):
-        order = torch.randperm(len(X))
+        order = torch.randperm(len(X), device=device)
         for i in range(0, len(X), batch):
             rows = order[i : i + batch]
             optimizer.zero_grad()
