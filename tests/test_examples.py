@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DATA = os.environ.get("SKSNN_DATA")
@@ -92,3 +93,31 @@ def test_figure1_goes_on_where_it_was(tmp_path):
     curves = [json.loads(line) for line in kept.read_text().splitlines()]
     assert curves[:5] == done
     assert len(curves) == 6 and len(curves[5]["loss"]) == 2
+
+
+def run_gpu_benchmark(*arguments):
+    script = EXAMPLES / "benchmarks" / "gpu.py"
+    environment = {key: value for key, value in os.environ.items() if key != "SKSNN_DATA"}
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        env={**environment, "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_pieces_for_a_gpu_run_without_one(tmp_path):
+    """Minutes on a GPU are few: what runs there has run here, and each result is on disk as it comes."""
+    done = run_gpu_benchmark("data", "pays", "idle", "--device", "cpu", "--quick", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
+    assert [result["piece"] for result in results] == ["data"] * 2 + ["pays"] * 4 + ["idle"]
+    assert {result["machine"]["torch"] for result in results} == {torch.__version__}
+    assert (tmp_path / "pays.png").stat().st_size > 5000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_pieces_for_a_gpu_say_what_to_do_without_one(tmp_path):
+    assert "try it with --device cpu --quick" in run_gpu_benchmark("--out", str(tmp_path)).stderr
+    assert "choose from tests, fit, data, pays, idle, figure1" in run_gpu_benchmark("nonsense").stderr

@@ -684,3 +684,15 @@ def test_a_device_cannot_change_while_training_goes_on(data, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with raises("device cannot change while training goes on: the network is on cpu, device='cuda'"):
         clf.set_params(device="cuda").fit(*data)
+
+
+def test_what_is_sent_to_cuda_is_pinned_and_not_waited_for(monkeypatch):
+    """A plain copy lets the host wait for all work before it: at each epoch's row order, for one."""
+    calls, tensor = [], torch.arange(3)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: calls.append((*a, k)) or self)
+    assert _device.without_waiting(tensor, torch.device("cuda")) is tensor
+    assert calls == ["pinned", (torch.device("cuda"), {"non_blocking": True})]
+    calls.clear()
+    assert _device.without_waiting(tensor, torch.device("cpu")) is tensor
+    assert calls == [(torch.device("cpu"), {})]
