@@ -571,11 +571,10 @@ class BaseSNN(BaseEstimator):
         check_is_fitted(self)
         with self._device_context():
             X = check_inputs(self, X, reset=False)
-            outputs = self.net_.forward_rows(X)
+            single = X.dtype in (np.float32, torch.float32)
+            outputs = self.net_.forward_rows(X).to(torch.float32 if single else torch.float64)
             check_outputs(outputs.numpy())
-            outputs = outputs if nonlinearity is None else nonlinearity(outputs)
-        single = X.dtype in (np.float32, torch.float32)
-        return outputs.numpy().astype(np.float32 if single else np.float64, copy=False)
+            return (outputs if nonlinearity is None else nonlinearity(outputs)).numpy()
 
     # ------------------------------------------------------------ scikit-learn
 

@@ -472,9 +472,10 @@ def build_network(
 
 @torch.no_grad()
 def multiply_adds(network, n_inputs):
-    """Pass two rows of zeros through a network, and count the multiply-adds of a row.
+    """Count the multiply-adds of a row.
 
-    Lazy layers learn their shapes by it, which an optimizer must know.
+    Networks of this module have one for each weight. Through others two rows of zeros are passed, by which
+    lazy layers learn their shapes, too, which an optimizer must know.
 
     Parameters
     ----------
@@ -494,8 +495,10 @@ def multiply_adds(network, n_inputs):
     >>> multiply_adds(nn.Sequential(nn.LazyLinear(8), nn.SELU(), nn.LazyLinear(2)).eval(), 4)
     48
     """
-    first = next(network.parameters())
-    with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(2, n_inputs, dtype=first.dtype, device=first.device))
-    # Of two rows, and two operations each.
-    return max(counter.get_total_flops() // 4, sum(p.numel() for p in network.parameters() if p.ndim > 1))
+    n_operations = 0
+    if type(network) not in ARCHITECTURES.values():
+        first = next(network.parameters())
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(2, n_inputs, dtype=first.dtype, device=first.device))
+        n_operations = counter.get_total_flops() // 4  # of two rows, and two operations each
+    return max(n_operations, sum(p.numel() for p in network.parameters() if p.ndim > 1))

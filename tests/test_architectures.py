@@ -22,7 +22,14 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.testing import assert_close
 
 from sksnn import SNNClassifier, SNNRegressor
-from sksnn.architectures import ARCHITECTURES, BatchNorm, Dropout, WeightNormLinear, build_network
+from sksnn.architectures import (
+    ARCHITECTURES,
+    BatchNorm,
+    Dropout,
+    WeightNormLinear,
+    build_network,
+    multiply_adds,
+)
 from sksnn.networks import SNN, AlphaDropout, draw_keep, lecun_normal_
 
 RIVALS = [name for name in ARCHITECTURES if name != "snn"]
@@ -611,3 +618,10 @@ def test_batches_of_one_row_are_explained_in_fit(name, iris):
     with raises("must have at least 2 rows a batch to train on; got 1. Give more rows, a batch_size above 1"):
         quick(name, batch_size=1).fit(X, y)
     assert quick(name, batch_size=50).fit(X[:101], y[:101]).n_iter_ == 25  # no row is left alone
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_named_network_has_a_multiply_add_for_each_weight(name):
+    """Which is known without passing rows through it, as is done to one's own: both ways must agree."""
+    network = build_network(name, 5, 3, (8, 8, 8, 8), 0.0, 0.0).eval()
+    assert multiply_adds(network, 5) == multiply_adds(nn.Sequential(network).eval(), 5) >= 5 * 8 + 3 * 64 + 24
