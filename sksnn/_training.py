@@ -14,6 +14,7 @@ import torch
 from scipy import sparse
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback, EpochTimer, GradientNormClipping, PrintLog, ProgressBar
+from skorch.callbacks.training import InputShapeSetter
 from skorch.dataset import Dataset
 
 from ._device import from_numpy_state, threads_for, to_numpy_state, without_waiting
@@ -310,7 +311,7 @@ def _check_callback(item):
             f"callbacks must be skorch callbacks, or pairs of a name and a callback; got {item!r}. Derive "
             "from skorch.callbacks.Callback."
         )
-    if "InputShapeSetter" in (getattr(item, "__name__", ""), type(item).__name__):
+    if isinstance(item, InputShapeSetter) or item is InputShapeSetter:
         raise TypeError(
             "callbacks must not hold skorch's InputShapeSetter: the network is built with the columns of X "
             "as its inputs, and a callable architecture is given their number. Leave it out."
