@@ -623,11 +623,11 @@ def _mean_weight(table):
 
 
 def _largest(values):
-    """Return the largest magnitude in a tensor or in lazy rows; infinity for NaN, 0 for labels."""
+    """Return the largest magnitude in a tensor or in lazy rows; 0 for labels, missing ones too."""
     if torch.is_tensor(values) and not values.is_floating_point():
         return 0.0
     slices = chunk_slices(len(values), values[:1].numel())
-    return max(values[s].abs().nan_to_num(nan=np.inf, posinf=np.inf).max().item() for s in slices)
+    return max(values[s].abs().nan_to_num(nan=0.0, posinf=np.inf).max().item() for s in slices)
 
 
 class _Diverged(ValueError):
