@@ -9,12 +9,12 @@ import signal
 import warnings
 import weakref
 
-import cloudpickle
 import joblib
 import numpy as np
 import pytest
 import torch
 from conftest import raises, tasks_with_gaps
+from joblib.externals import cloudpickle  # where scikit-learn is, this is, too
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
