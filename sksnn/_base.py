@@ -174,7 +174,8 @@ class BaseSNN(BaseEstimator):
         first = not self.__sklearn_is_fitted__()
         with _device.as_imported(), self._forgetting_on_failure(first):
             table = self._check_table(X, y, sample_weight, first, classes=classes, chunk=True)
-            self._weight_mean = _mean_weight(table) if first else self._weight_mean
+            if first or not self._weight_mean:  # 0 as long as no label had weight
+                self._weight_mean = _mean_weight(table)
             self._learn_scale(table, first)
             model = self._start(table, self._make_generators()) if first else self._resume()
             self._resumes = True
@@ -481,8 +482,9 @@ class BaseSNN(BaseEstimator):
         if weight is not None and len(weight) > 1:
             share = (weight.max() / weight.sum()).item()
             if _largest(weight) > FAR or share > 0.99:
+                of_all = f", {share:.0%} of all weight" if np.isfinite(share) else ""
                 return (
-                    f"one label has a weight of {_largest(weight):.3g}, {share:.0%} of all weight",
+                    f"one label has a weight of {_largest(weight):.3g}{of_all}",
                     "Bring sample_weight and class_weight to one magnitude, or clip them.",
                 )
         scales_y = getattr(self, "standardize_target", True)
@@ -499,11 +501,13 @@ class BaseSNN(BaseEstimator):
                     f"{name}, {how}, holds values of {_largest(values):.3g}, too far from 0 for a network",
                     f"{way_out}, or take logarithms.",
                 )
-        decay = self.lr * max(group.get("weight_decay", 0) for group in optimizer.param_groups)
-        if decay >= 1:
+        decay = max(group.get("weight_decay", 0) for group in optimizer.param_groups)
+        if self.lr * decay >= 1:
+            smaller = [f"lr (now {self.lr})", f"weight_decay (now {self.weight_decay})"]
+            smaller = smaller if self.lr > decay else smaller[::-1]
             return (
-                f"weight_decay times lr is {decay:.3g}: a step takes more from the weights than they have",
-                f"Use a smaller weight_decay (now {self.weight_decay}).",
+                f"training diverged, with weight_decay times lr at {self.lr * decay:.3g}",
+                f"Use a smaller {' or '.join(smaller)}: their product is what a step takes from the weights.",
             )
         return (
             "training diverged",
@@ -546,7 +550,7 @@ class BaseSNN(BaseEstimator):
         """Make tensors of the target and of its weights; class weights count in training only."""
         weight = table.weight
         if weight is not None:
-            weight = weight / (self._weight_mean if training else _mean_weight(table))
+            weight = weight / ((self._weight_mean if training else _mean_weight(table)) or 1.0)
         weight = self._label_weight(table.y, weight) if training else weight
         if weight is not None and table.y.ndim == 2 and weight.ndim == 1:
             weight = weight[:, None]
@@ -614,12 +618,13 @@ class BaseSNN(BaseEstimator):
 
 
 def _mean_weight(table):
-    """Average the weights over the labels present: n copies of a row count as one of weight n."""
+    """Average the weights over the labels present, so that weights count as copies; 0 if none is."""
     if table.weight is None:
         return 1.0
     if table.y.ndim == 1:
         return table.weight.mean()
-    return np.average(table.weight, weights=(~np.isnan(table.y)).sum(axis=1))
+    n_labels = (~np.isnan(table.y)).sum(axis=1)
+    return np.average(table.weight, weights=n_labels) if n_labels.any() else 0.0
 
 
 def _largest(values):

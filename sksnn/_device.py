@@ -1,9 +1,11 @@
 """Devices, precision, memory and threads, the random sources of a fit, tensors as plain arrays."""
 
+import ctypes
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -122,18 +124,36 @@ def _openmp_libraries():
     return ThreadpoolController().select(user_api="openmp").lib_controllers
 
 
+@cache
+def torch_mkl():
+    """Return the library with the MKL inside torch, or None.
+
+    Once `torch.set_num_threads` was called, its products heed a number of their own in each thread, which
+    threadpoolctl does not see: MKL is a part of torch's library.
+    """
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
+        path = Path(torch.__file__).parent / "lib" / name
+        if path.exists() and hasattr(library := ctypes.CDLL(str(path)), "MKL_Set_Num_Threads_Local"):
+            return library
+    return None
+
+
 @contextmanager
 def _threads(n_threads):
     """Let torch use so many threads, in this thread, while the block runs."""
-    libraries = _openmp_libraries()
+    libraries, mkl = _openmp_libraries(), torch_mkl()
     before = [library.get_num_threads() for library in libraries]
+    before_in_mkl = None
     try:
         for library in libraries:
             library.set_num_threads(n_threads)
+        before_in_mkl = mkl and mkl.MKL_Set_Num_Threads_Local(n_threads)
         yield
     finally:
         for library, n in zip(libraries, before, strict=True):
             library.set_num_threads(n)
+        if mkl:
+            mkl.MKL_Set_Num_Threads_Local(before_in_mkl)
 
 
 _caller = threading.local()  # n_threads: what torch may use, while as_imported keeps it to one

@@ -256,9 +256,9 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
         groups = [group for group in groups if group["params"]]
     try:
         return cls(groups, lr=lr, **extra)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"optimizer {cls.__name__} refuses optimizer_params={optimizer_params!r}: {error}."
+            f"optimizer {cls.__name__} refuses optimizer_params={optimizer_params!r} or the network: {error}."
         ) from error
 
 
@@ -616,8 +616,8 @@ class _FastLoop:
     def unpack(self, packed):
         """Take over what `packed` returned."""
         self.module_.network.load_state_dict(from_numpy_state(packed["network"]))
-        for name in packed["frozen"]:
-            self.module_.network.get_parameter(name).requires_grad_(False)
+        for name, p in self.module_.network.named_parameters():
+            p.requires_grad_(name not in packed["frozen"] and p.is_floating_point())
         self.history.extend({**row, "batches": []} for row in packed["history"])
         if packed["optimizer"] is not None:
             carry_over(self.optimizer_, from_numpy_state(packed["optimizer"]), moments=True, rates=True)

@@ -1,6 +1,7 @@
 """Checks of what users hand in: arrays in, clean arrays out, or an error with a way out."""
 
 import numbers
+import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -64,8 +65,6 @@ def check_inputs(estimator, X, reset):
         X = validate_data(
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
         )
-        if X.dtype.kind in "mM":
-            raise _times_error("X", X.dtype)
         if X.dtype == object:  # frames of mixed columns, categorical ones among them
             X = check_array(X, dtype=np.float64, input_name="X")
     except (ValueError, TypeError) as error:
@@ -91,12 +90,19 @@ def _times_error(what, dtype):
     )
 
 
-def _refuse_times(X):
-    """Refuse a frame with a column of times, which numpy would not say in words."""
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):
-        for name, dtype in zip(X.columns, X.dtypes, strict=True):
-            if any(part in str(dtype).lower() for part in TIMES):
-                raise _times_error(f"column {name!r} of X", dtype)
+def _is_time(dtype):
+    name = re.split(r"[(\[<]", str(dtype))[0].lower()  # what follows may be names of categories or fields
+    return any(part in name for part in TIMES)
+
+
+def _refuse_times(values, what="X"):
+    """Refuse times, in a column of a frame too, which numpy would not say in words."""
+    if hasattr(values, "dtypes") and hasattr(values, "columns"):
+        for name, dtype in zip(values.columns, values.dtypes, strict=True):
+            if _is_time(dtype):
+                raise _times_error(f"column {name!r} of {what}", dtype)
+    elif _is_time(getattr(values, "dtype", "")):
+        raise _times_error(what, values.dtype)
 
 
 def check_outputs(outputs):
@@ -135,6 +141,10 @@ def to_host(values):
     """Bring a target or weights, which are small, from a device into numpy."""
     if not hasattr(values, "detach"):
         return values
+    if values.device.type == "meta":
+        raise ValueError(
+            "targets and weights must hold numbers; got a tensor on device 'meta', which has none."
+        )
     values = values.detach().cpu()
     return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
 
@@ -142,7 +152,7 @@ def to_host(values):
 def _way_out(message):
     if "could not convert string" in message or "dtype='numeric'" in message:
         return " Encode categorical columns first, with OneHotEncoder inside a ColumnTransformer."
-    if "datetime" in message.lower() or "timestamp" in message.lower():
+    if any(f"'{name}" in message for name in ("datetime", "Timestamp", "Timedelta", "Period", "timedelta")):
         return " Turn dates into numbers first: days since some date, weekday, month."
     if "contains NaN" in message:
         return "\nFor SNNs, fill missing values with SimpleImputer(add_indicator=True)."
@@ -238,7 +248,8 @@ def check_task_labels(y, missing_label):
 
 def check_task_classes(classes, missing_label):
     """Refuse classes of a 2-D y other than 0, 1 and missing: np.unique(y) may be handed on, or nothing."""
-    classes = np.ravel(classes if classes is not None else [])
+    some = [np.ravel(labels) for labels in (classes if classes is not None else [])]  # a list a task, perhaps
+    classes = np.concatenate(some) if some else np.empty(0)
     strange = classes[~np.isin(classes, (0, 1)) & ~_missing_labels(classes, missing_label)]
     if len(strange):
         raise ValueError(
@@ -344,11 +355,11 @@ def check_targets(y, missing_label, estimator):
         If it is not real and finite, or missing in a 1-D target.
     """
     y = _require(y, estimator)
-    _refuse_times(y)
-    dtype = getattr(y, "dtype", np.asarray(y).dtype)
-    if any(part in str(dtype).lower() for part in TIMES):
-        raise _times_error("y", dtype)
-    y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+    _refuse_times(y, "y")
+    try:
+        y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+    except TypeError as error:  # objects that float() does not take
+        raise TypeError(f"y must hold numbers: {error}.{_way_out(str(error))}") from error
     missing = is_missing(y, missing_label)
     if y.ndim == 1 and missing.any():
         raise ValueError(

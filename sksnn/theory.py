@@ -649,7 +649,8 @@ def is_in_domain(mean, variance, omega=0.0, tau=1.0, domain=THEOREM_1_DOMAIN):
     array([False, False,  True])
     """
     values = {"mean": mean, "variance": variance, "omega": omega, "tau": tau}
-    if not isinstance(domain, dict) or not domain.keys() <= values.keys():
+    pairs = isinstance(domain, dict) and all(np.shape(ends) == (2,) for ends in domain.values())
+    if not pairs or not domain.keys() <= values.keys():
         raise ValueError(
             "domain must be a dict of (low, high) by name, any of mean, variance, omega, tau; got "
             f"{domain!r}. Theorem 1's is THEOREM_1_DOMAIN."

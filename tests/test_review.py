@@ -164,6 +164,19 @@ class TestThreads:
             monkeypatch.setattr(_device, "WORK_PER_THREAD", per_thread)
             assert dict(self.fitted(**sizes).net_.callbacks_)["ThreadsSeen"].here_ == expected
 
+    @pytest.mark.skipif(_device.torch_mkl() is None, reason="this torch has no MKL")
+    def test_products_in_torchs_own_library_heed_it_too(self):
+        """Once torch.set_num_threads was called, products went on with as many threads as it had said."""
+        mkl, seen = _device.torch_mkl(), []
+
+        class Watching(Callback):
+            def on_epoch_end(self, net, **kwargs):
+                seen.append(mkl.MKL_Get_Max_Threads())
+
+        assert mkl.MKL_Get_Max_Threads() == 2
+        SNNClassifier(**SMALL, callbacks=[Watching()]).fit(X, Y)
+        assert set(seen) == {1} and mkl.MKL_Get_Max_Threads() == 2
+
     def test_the_callers_limit_is_an_upper_bound(self, monkeypatch):
         monkeypatch.setattr(_device, "WORK_PER_THREAD", 1)
         with threadpool_limits(1):
@@ -298,6 +311,19 @@ class TestWeights:
         for model in models[1:]:
             np.testing.assert_allclose(model.loss_curve_, models[0].loss_curve_, rtol=1e-9)
 
+    @pytest.mark.parametrize("estimator", [SNNClassifier, SNNRegressor])
+    @pytest.mark.parametrize("labels", ["none", "of no weight"])
+    def test_a_first_chunk_without_weighted_labels_leaves_the_scale_to_the_next(self, estimator, labels):
+        """Its weights have no mean: a division by zero."""
+        tasks, weight = np.full((len(X), 3), np.nan), np.ones(len(X))
+        if labels == "of no weight":
+            tasks[:60], weight[:60] = TASKS[:60], 0
+        models = [estimator(**FULL_BATCH).partial_fit(X, tasks, sample_weight=weight) for _ in range(2)]
+        for model, unit in zip(models, (1, 5), strict=True):  # only ratios of weights matter
+            model.partial_fit(X, TASKS, sample_weight=unit * (1 + weight))
+            assert model.loss_curve_[0] == 0 < model.loss_curve_[1] < np.inf
+        np.testing.assert_allclose(*(model.predict(X) for model in models), rtol=1e-12)
+
     def test_a_class_on_rows_of_weight_0_alone_is_none(self):
         tasks, weight = np.zeros((len(X), 2)), np.ones(len(X))
         tasks[::2, 0] = tasks[:10, 1] = 1
@@ -413,6 +439,20 @@ class TestFrozenParameters:
         before = [p.clone() for p in frozen]
         model.fit(X, Y).partial_fit(X, Y)
         assert frozen and all(torch.equal(p, q) for p, q in zip(frozen, before, strict=True))
+
+    def test_what_was_thawed_stays_thawed_in_copies(self):
+        """A module that is built frozen in part, and thawed for fine-tuning, was frozen again."""
+
+        def half_frozen(n_inputs, n_outputs):
+            network = small_module(n_inputs, n_outputs)
+            network[0].requires_grad_(False)
+            return network
+
+        model = SNNClassifier(**SMALL, architecture=half_frozen, warm_start=True).fit(X, Y)
+        model.net_.module_.network[0].requires_grad_(True)
+        other = copy.deepcopy(model)
+        assert all(p.requires_grad for p in other.net_.module_.network.parameters())
+        np.testing.assert_array_equal(model.fit(X, Y).predict_proba(X), other.fit(X, Y).predict_proba(X))
 
     @pytest.mark.parametrize("pickled", [False, True])
     def test_frozen_by_hand(self, pickled):
@@ -611,9 +651,19 @@ class TestCausesOfDivergence:
             SNNClassifier(**SMALL).fit(X, Y, sample_weight=weight)
 
     def test_weight_decay(self):
-        with raises("weight_decay times lr is 2e+28") as caught:
+        with raises(
+            "weight_decay times lr at 2e+28. Use a smaller weight_decay (now 1e+30) or lr (now 0.02)"
+        ):
             SNNClassifier(**SMALL, weight_decay=1e30).fit(X, Y)
-        assert "Use a smaller weight_decay (now 1e+30)." in str(caught.value)
+
+    def test_a_rate_at_which_the_default_decay_is_too_much(self):
+        """The decay was blamed, at its default."""
+        with raises("Use a smaller lr (now 1e+30) or weight_decay (now 0.3)"):
+            SNNClassifier(**SMALL | {"lr": 1e30}).fit(X, Y)
+
+    def test_a_class_weight_beyond_float32(self):
+        with raises("one label has a weight of inf. Bring sample_weight and class_weight to one magnitude"):
+            SNNClassifier(**SMALL, class_weight={0: 1e300, 1: 1}).fit(X, Y)
 
     def test_the_learning_rate_itself(self):
         with raises("training diverged. Use a smaller lr (now 1e+20)"):
@@ -661,6 +711,29 @@ def test_a_regressor_refuses_times(y):
         SNNRegressor(**SMALL).fit(X, y)
 
 
+def test_categories_may_have_any_name():
+    """A category named "bedtime" was taken for a time."""
+    when = pl.Series("when", ["day", "bedtime"] * 60, dtype=pl.Enum(["day", "bedtime"]))
+    with raises("Encode categorical columns first"):
+        SNNClassifier(**SMALL).fit(pl.DataFrame({"a": X[:, 0], "when": when}), Y)
+
+
+def test_times_of_y_are_called_y():
+    with raises("column 'q' of y must hold numbers; got"):
+        SNNRegressor(**SMALL).fit(X, pd.DataFrame({"q": DAYS}))
+    for y in (np.asarray(DAYS.tz_localize("UTC"), dtype=object), list(DAYS), [DAYS[0].date()] * 120):
+        with raises("y must hold numbers: float() argument must be", TypeError) as caught:
+            SNNRegressor(**SMALL).fit(X, y)
+        assert "Turn dates into numbers first" in str(caught.value)
+
+
+@pytest.mark.parametrize("argument", ["y", "sample_weight"])
+def test_meta_tensors_beside_X_have_no_numbers(argument):
+    data = {"y": Y, argument: torch.empty(120, device="meta")}
+    with raises("targets and weights must hold numbers; got a tensor on device 'meta'"):
+        SNNClassifier(**SMALL).fit(X, **data)
+
+
 def test_a_meta_tensor_has_no_numbers():
     with raises("X must hold numbers; got a tensor on device 'meta', which has a shape only."):
         SNNClassifier(**SMALL).fit(torch.empty(120, 5, device="meta"), Y)
@@ -677,6 +750,7 @@ def test_a_meta_tensor_has_no_numbers():
             "optimizer SparseAdam takes sparse gradients only",
             ValueError,
         ),
+        ({"optimizer": torch.optim.Muon}, "optimizer Muon refuses optimizer_params=None or the", ValueError),
     ],
 )
 def test_what_cannot_work_is_said_in_words(params, message, error):
@@ -691,8 +765,9 @@ def test_functions_refuse_what_they_do_not_know():
         moment_trajectory(0, 1, [1.0, 2.0])
     with raises("domain must be a dict of (low, high) by name"):
         is_in_domain(0, 1, domain=None)
-    with raises("domain must be a dict"):
-        is_in_domain(0, 1, domain={"nu": (0, 1)})
+    for domain in ({"nu": (0, 1)}, {"mean": 3}):
+        with raises("domain must be a dict"):
+            is_in_domain(0, 1, domain=domain)
     with raises("layer_form must be 'conic' or 'rectangular'; got 'x'."):
         layer_sizes(2, 8, "x", 2)
     with raises("encoding must be one of onehot, thermometer, piecewise; got 'zzz'."):
@@ -763,7 +838,7 @@ class TestTasks:
         scorer = make_scorer(roc_auc_score, response_method="predict_proba")
         assert scorer(model, X, TASKS) == roc_auc_score(TASKS, model.predict_proba(X))
 
-    @pytest.mark.parametrize("classes", [[0, 1], [1, 0], [0.0, 1.0, np.nan], [1]])
+    @pytest.mark.parametrize("classes", [[0, 1], [1, 0], [0.0, 1.0, np.nan], [1], [[0, 1], [0, 1], [1]]])
     def test_classes_of_tasks_may_be_named(self, classes):
         model = SNNClassifier(**SMALL)
         for _ in range(2):
