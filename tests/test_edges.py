@@ -236,7 +236,7 @@ def test_weights_count_in_the_score_of_several_outputs():
 def test_a_decay_that_turns_weights_around_and_makes_them_grow_is_named():
     """Each step multiplies weights by 1 - 2.5."""
     params = {**SMALL, "weight_decay": 2.5 / SMALL["lr"], "lr_schedule": "constant", "max_epochs": 60}
-    with raises("weight_decay times lr is 2.5"):
+    with raises("weight_decay times lr at 2.5"):
         SNNClassifier(**params).fit(X, Y)
 
 
