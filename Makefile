@@ -15,8 +15,7 @@ FIGURE := examples/plot_quickstart.png
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
-# Of `make gpu`: which interpreter (one that has torch with CUDA), pieces, device, folder of the results.
-GPU_PYTHON ?= python3
+# Of `make gpu`, with a PYTHON that has torch with CUDA: pieces, device, folder of the results.
 PIECE ?=
 DEVICE ?= cuda
 OUT ?= gpu
@@ -31,7 +30,7 @@ help:
 	@echo "make example  run examples/plot_quickstart.py: a first fit on real data, results and a figure"
 	@echo "make test     run all tests and the examples in the docstrings and documents"
 	@echo "make soak     hunt for what breaks, with random parameters, data and orders of calls (MINUTES=10 SEED=0)"
-	@echo "make gpu      tests and benchmarks on a GPU, with the torch of GPU_PYTHON (PIECE=tests: one of them)"
+	@echo "make gpu      tests and benchmarks on a GPU, with the torch of PYTHON (PIECE=tests: one of them)"
 	@echo "make lint     run ruff and mypy"
 	@echo "make docs     build the site into $(SITE), run the gallery, and fail on any warning"
 	@echo "make clean    remove the virtual environment and the site"
@@ -47,7 +46,7 @@ soak: $(READY)
 
 # Installs nothing. Threads are torch's own: the CPU is measured beside the GPU.
 gpu:
-	@env -u OMP_NUM_THREADS PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(GPU_PYTHON) examples/benchmarks/gpu.py $(PIECE) \
+	@env -u OMP_NUM_THREADS PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(PYTHON) examples/benchmarks/gpu.py $(PIECE) \
 		--device $(DEVICE) --out $(OUT) $(if $(QUICK),--quick)
 
 lint: $(READY)

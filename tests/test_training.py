@@ -448,6 +448,20 @@ def test_exhausted_memory_is_explained(data, monkeypatch, error):
         raise RuntimeError("another")
 
 
+def test_memory_that_a_network_lacks_is_explained(data, monkeypatch):
+    """Only training was watched: a network too large for the device ended in torch's own error."""
+
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    clf = SNNClassifier(**SMALL)
+    monkeypatch.setattr("sksnn._base.build_network", exhausted)
+    with raises("out of memory on device 'cpu'. Use a smaller batch_size, narrower layers", MemoryError):
+        clf.fit(*data)
+    monkeypatch.undo()
+    assert clf.fit(*data).__sklearn_is_fitted__()
+
+
 def test_a_module_of_the_wrong_width_is_refused(data):
     X, y = data
     with raises("architecture must map (n, 30) to (n, 2)"):
