@@ -16,6 +16,7 @@ from skorch import NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback, EpochTimer, GradientNormClipping, PrintLog, ProgressBar
 from skorch.callbacks.training import InputShapeSetter
 from skorch.dataset import Dataset
+from skorch.history import History
 
 from ._device import from_numpy_state, threads_for, to_numpy_state, without_waiting
 from ._flat import FlatSNN
@@ -267,9 +268,6 @@ def _can_fuse(parameters):
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
-RATES = ("lr", "initial_lr")
-
-
 def carry_over(optimizer, state, moments, rates):
     """Go on from the state of an earlier optimizer: from its moments, from its rates, or from both.
 
@@ -280,7 +278,7 @@ def carry_over(optimizer, state, moments, rates):
     if moments:
         optimizer.load_state_dict(state)
     earlier = state["param_groups"][0]  # rates are the same for weights and biases
-    kept = {key: earlier[key] for key in RATES if rates and key in earlier}
+    kept = {key: earlier[key] for key in ("lr", "initial_lr") if rates and key in earlier}
     for group, new in zip(optimizer.param_groups, settings, strict=True):
         group.pop("initial_lr", None)
         group.update({**new, **kept})
@@ -384,7 +382,7 @@ class BestEpoch(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Look at the epoch's validation loss."""
-        loss = net.history[-1, "valid_loss"]
+        loss = net.history[-1]["valid_loss"]
         self._consider(net, loss, len(net.history))
         self.waited_ = 0 if loss < self.target_ - self.tol else self.waited_ + 1
         self.target_ = min(self.target_, loss) if self.waited_ == 0 else self.target_
@@ -416,6 +414,14 @@ def make_callbacks(users, max_grad_norm, cosine_epochs, progress_bar, stopper):
     return callbacks if stopper is None else [*callbacks, stopper]
 
 
+class LongHistory(History):
+    """skorch's history, which copies all of its rows to find one, without the copy."""
+
+    def __getitem__(self, i):
+        """Return a row, or what skorch's keys of several levels name."""
+        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
+
+
 class StopTraining(Exception):
     """Ends training normally, at once."""
 
@@ -431,6 +437,7 @@ class NonFiniteLoss(Exception):
 # Callbacks that raise no KeyboardInterrupt of their own.
 NEVER_STOPPING = (BestEpoch, CosineDecay, EpochTimer, GradientNormClipping, PrintLog, ProgressBar)
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end")
+KEYS = ("train_loss", "valid_loss")  # of an epoch's row in the history
 
 
 def _overrides(callback, hook):
@@ -462,7 +469,7 @@ class _FastLoop:
         rates=None,
         **kwargs,
     ):
-        super().__init__(*args, train_split=None, **kwargs)
+        super().__init__(*args, train_split=None, history=LongHistory(), **kwargs)
         self.n_outputs = n_outputs
         self.precision = precision
         self.shuffle = shuffle
@@ -658,10 +665,7 @@ class _FastLoop:
             try:
                 with torch.enable_grad(), suppress(StopTraining):
                     self.notify("on_train_begin", X=rows, y=rows.y)
-                    self.least_ = {
-                        key: min((row[key] for row in self.history if key in row), default=math.inf)
-                        for key in ("train_loss", "valid_loss")
-                    }
+                    self.least_ = {k: min([math.inf, *(r[k] for r in self.history if k in r)]) for k in KEYS}
                     self.fit_loop(rows, valid, n_epochs)
             finally:
                 self._drop_unfinished_epoch()

@@ -37,6 +37,7 @@ from skorch.callbacks import (
     LRScheduler,
     TrainEndCheckpoint,
 )
+from skorch.history import History
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
@@ -987,6 +988,19 @@ def test_an_epoch_does_not_read_those_before_it():
         losses = [row[key] for row in model.net_.history]
         best = [loss < min(losses[:i], default=np.inf) for i, loss in enumerate(losses)]
         assert [row[key + "_best"] for row in model.net_.history] == best
+
+
+def test_a_row_of_the_history_is_found_without_a_copy_of_all(monkeypatch):
+    """skorch copies its list of rows for each number that it writes into the last."""
+    copies = []
+    to_list = History.to_list
+    monkeypatch.setattr(History, "to_list", lambda self: copies.append(len(self)) or to_list(self))
+    net = SNNClassifier(**SMALL | {"early_stopping": True}).fit(X, Y).net_
+    assert copies == []
+    assert net.history[-1] is net.history.to_list()[-1] and len(net.history[:, "train_loss"]) == len(
+        net.history
+    )
+    assert net.history[-1, "train_loss"] == net.history[:, "train_loss"][-1]
 
 
 def test_the_best_loss_is_remembered_over_fits():
