@@ -143,11 +143,10 @@ def _threads(n_threads):
     """Let torch use so many threads, in this thread, while the block runs."""
     libraries, mkl = _openmp_libraries(), torch_mkl()
     before = [library.get_num_threads() for library in libraries]
-    before_in_mkl = None
+    before_in_mkl = mkl and mkl.MKL_Set_Num_Threads_Local(n_threads)
     try:
         for library in libraries:
             library.set_num_threads(n_threads)
-        before_in_mkl = mkl and mkl.MKL_Set_Num_Threads_Local(n_threads)
         yield
     finally:
         for library, n in zip(libraries, before, strict=True):
@@ -167,7 +166,7 @@ def _one_thread():
         return
     _caller.n_threads = torch.get_num_threads()  # asking sets the number where a thread is new
     try:
-        with _threads(1) if _caller.n_threads > 1 else nullcontext():
+        with _threads(1):  # even if it may use one only: MKL may have been told otherwise
             yield
     finally:
         del _caller.n_threads

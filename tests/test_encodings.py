@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sksnn.encodings import (
@@ -129,6 +130,16 @@ def test_the_units_of_sparse_columns_do_not_matter(scale, seed):
     assert_allclose(
         standardized(sparse.csr_matrix(X * scale)), standardized(sparse.csr_matrix(X)), rtol=1e-9, atol=1e-9
     )
+
+
+def test_tf_idf_has_a_variance_in_proportion_to_its_entries():
+    """Between that of a bit set as often, p (1 - p), and p."""
+    X = TfidfTransformer().fit_transform(rng.poisson(0.2, size=(300, 20)))
+    p = (X.toarray() != 0).mean(axis=0)
+    variance = standardized(X).var(axis=0)
+    assert_allclose(variance.mean(), 1)
+    ratio = variance / p
+    assert ratio.max() / ratio.min() <= 1 / (1 - p.max())
 
 
 def test_full_sparse_columns_are_scaled_as_if_dense():

@@ -183,6 +183,14 @@ class TestThreads:
         with threadpool_limits(1):
             assert dict(self.fitted().net_.callbacks_)["ThreadsSeen"].here_ == 1
 
+    @pytest.mark.skipif(_device.torch_mkl() is None, reason="this torch has no MKL")
+    def test_a_limit_that_torchs_own_library_does_not_see_holds_there_too(self):
+        """After torch.set_num_threads(2), threadpool_limits(1) left its products at two threads."""
+        mkl = _device.torch_mkl()
+        with threadpool_limits(1), _device.as_imported(), _device.threads_for(10**12):
+            assert torch.get_num_threads() == mkl.MKL_Get_Max_Threads() == 1
+        assert mkl.MKL_Get_Max_Threads() == 2
+
     def test_predictions_have_the_same_rule(self, monkeypatch):
         seen = []
 
