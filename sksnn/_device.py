@@ -2,7 +2,6 @@
 
 import ctypes
 import threading
-import warnings
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
+
+from ._warnings import warn_user
 
 # Multiply-adds of a training step's forward pass, for each thread at least. With less, two threads were 0
 # to 15 % faster than one on an idle machine, and six times slower on a busy one, where each product waits
@@ -46,11 +47,9 @@ def device_or_cpu(device):
     try:
         return resolve_device(device)
     except ValueError:
-        warnings.warn(
+        warn_user(
             f"this estimator was fitted with device={device!r}, which is not available here: it is loaded "
-            "on the CPU.",
-            UserWarning,
-            stacklevel=3,
+            "on the CPU."
         )
         return torch.device("cpu")
 

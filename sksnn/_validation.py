@@ -2,8 +2,6 @@
 
 import numbers
 import re
-from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -12,31 +10,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, validate_data
 
 from .metrics import is_missing
-
-
-class Table(NamedTuple):
-    """Validated rows: X (ndarray, CSR, tensor or Subset), the encoded target, and weights or None."""
-
-    X: Any
-    y: np.ndarray
-    weight: np.ndarray | None
-
-    def split(self, *parts):
-        """Pick rows: one table for each array of indices, without a copy of a dense X."""
-        pick = self.X.__getitem__ if sparse.issparse(self.X) else partial(Subset, self.X)
-        return [Table(pick(i), self.y[i], None if self.weight is None else self.weight[i]) for i in parts]
-
-
-class Subset:
-    """Rows of a dense X by their indices, gathered a slice or a column at a time."""
-
-    def __init__(self, X, index):
-        self.X, self.index = X, index
-        self.shape = (len(index), X.shape[1])
-
-    def __getitem__(self, key):
-        rows, *column = key if isinstance(key, tuple) else (key,)
-        return self.X[(self.index[rows], *column)]
 
 
 def check_inputs(estimator, X, reset):

@@ -7,15 +7,7 @@ import torch
 from scipy import sparse
 from torch import nn
 
-__all__ = [
-    "ENCODINGS",
-    "ColumnEncoder",
-    "Standardizer",
-    "as_float64",
-    "chunk_slices",
-    "column_moments",
-    "encoder_from",
-]
+__all__ = ["ENCODINGS", "ColumnEncoder", "Standardizer"]
 
 #: Names of the codes that may be set beside a column.
 #:
@@ -402,6 +394,14 @@ def encoder_from(state):
     Standardizer()
     """
     return (ColumnEncoder if "column" in state else Standardizer)(**state)
+
+
+def learn_encoder(X, weight, standardize, encoding):
+    """Learn how columns enter the network; sparse ones have no codes, which are dense."""
+    plain = Standardizer.fit(X, weight) if standardize else Standardizer.identity(X.shape[1])
+    if encoding is None or sparse.issparse(X):
+        return plain
+    return ColumnEncoder.fit(X, weight, encoding, plain)
 
 
 class _Block(NamedTuple):

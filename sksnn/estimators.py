@@ -1,45 +1,21 @@
 """The estimators: scikit-learn from head to foot, with a skorch net inside."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
-import torch
-from scipy.special import expit, log_expit, log_softmax
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
-from . import _training, losses
-from ._base import BaseSNN, incremental
-from ._validation import (
-    check_labels,
-    check_outputs,
-    check_same_length,
-    check_targets,
-    check_task_classes,
-    check_task_labels,
-    check_weights,
-    encode_labels,
-    to_host,
-)
-from .encodings import column_moments
+from ._fit import BaseSNN, takes_chunks
+from ._target import Labels, Values
+from ._validation import check_same_length, check_task_classes, check_weights, to_host
+from .losses import REGRESSION_LOSSES
 from .metrics import masked_r2_score
 
 __all__ = ["SNNClassifier", "SNNRegressor"]
-
-
-# weight_decay="auto" of the regressor: the share of its weights that an epoch takes away at the full rate.
-AUTO_EPOCH_DECAY = 0.01
-
-AUTO_LABEL_SMOOTHING = 0.1
-
-# Of the classifier: up to so many training rows, it has 256 units and one-hot codes
-# (examples/paper/defaults.py).
-NARROW_ROWS = 2_000
-ONE_HOT_ROWS = 5_000
 
 
 class SNNClassifier(ClassifierMixin, BaseSNN):
@@ -189,9 +165,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     (2, 3)
     """
 
-    _net_class = _training.ClassifierNet
-    _auto_batch = (32, 256)
-    _frozen_settings = ()
+    _target_type = Labels
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "n_units": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -266,7 +240,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     # ------------------------------------------------------------ fitting
 
-    @incremental
+    @available_if(takes_chunks)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
@@ -305,7 +279,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         2
         """
         if classes is not None and self.__sklearn_is_fitted__():
-            if self._two_dimensional:
+            if self._model.target.has_columns:
                 check_task_classes(classes, self.missing_label)
             elif not np.array_equal(self.classes_, unique_labels(classes)):
                 raise ValueError(
@@ -313,143 +287,6 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
                     f"{self.classes_.tolist()}. Give the same, or none."
                 )
         return self._fit_chunk(X, y, sample_weight, classes)
-
-    def _check_target(self, y, warn=True):
-        if self.missing_label in (0, 1) or np.isinf(self.missing_label):
-            raise ValueError(
-                f"missing_label must differ from the labels 0 and 1, and be finite or nan; got "
-                f"{self.missing_label}. Use nan or -1."
-            )
-        y = check_labels(y, self.missing_label, self, warn)
-        if y.ndim == 1 and getattr(self, "_two_dimensional", False) and self.n_outputs_ == 1:
-            return check_task_labels(np.reshape(y, (-1, 1)), self.missing_label)  # one task, here complete
-        return y
-
-    def _learn_target(self, y, classes=None, chunk=False):
-        """Learn from y whether there are tasks or classes, and which."""
-        self._two_dimensional = y.ndim == 2
-        if self._two_dimensional:
-            check_task_classes(classes, self.missing_label)
-            # One a column of predict_proba, as cross_val_predict expects. At dtype object scikit-learn's
-            # scorers do not mistake two tasks for the two classes of a binary problem.
-            self.classes_ = np.arange(y.shape[1]).astype(object)
-            self.n_outputs_ = y.shape[1]
-            return
-        if chunk and classes is None:
-            raise ValueError(
-                "classes must be passed on the first call to partial_fit: all labels there will be."
-            )
-        self.classes_ = np.unique(y) if classes is None else unique_labels(classes)
-        self.n_outputs_ = len(self.classes_)
-        if self.n_outputs_ < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least two classes; y has 1 class: "
-                f"{self.classes_.tolist()[0]!r}. Give rows of another class."
-            )
-
-    def _encode_target(self, y, name):
-        self._check_form(y, name)
-        return y if self._two_dimensional else encode_labels(y, self.classes_, name)
-
-    def _best_encoding(self):
-        return "onehot" if self._n_rows <= ONE_HOT_ROWS else "piecewise"
-
-    def _width(self):
-        if self.n_units != "auto":
-            return self.n_units
-        return 256 if self._n_rows <= NARROW_ROWS else 512
-
-    def _strata(self, y, n_valid):
-        """Stratify by class where each has a row for both sides."""
-        if self._two_dimensional:
-            return None
-        counts = np.bincount(y)
-        if min(counts[counts > 0]) >= 2 and min(n_valid, len(y) - n_valid) >= self.n_outputs_:
-            return y
-        warnings.warn(
-            "the validation rows are drawn without stratification: a class has a single row, or there are "
-            f"fewer validation rows ({n_valid}) than classes ({self.n_outputs_}). Give X_val and y_val to "
-            "choose them.",
-            UserWarning,
-            stacklevel=5,
-        )
-        return None
-
-    def _check_trainable(self, y, weight):
-        super()._check_trainable(y, weight)
-        if self._two_dimensional:
-            y = y if weight is None else y[weight > 0]
-            lone = np.flatnonzero(np.nanmin(y, axis=0) == np.nanmax(y, axis=0))
-            if len(lone):
-                warnings.warn(
-                    f"task {lone[0]} of y (column {lone[0]}) has labels of one class only among the training "
-                    f"rows ({len(lone)} such tasks): its predictions will be constant at best.",
-                    UserWarning,
-                    stacklevel=4,
-                )
-
-    def _learn_scale(self, table, first):
-        """Learn the class weights, anew at each fit; labels themselves have no scale."""
-        per_task = table.y.T if self._two_dimensional else [table.y]
-        specs = (
-            self.class_weight if isinstance(self.class_weight, list) else [self.class_weight] * len(per_task)
-        )
-        if len(specs) != len(per_task):
-            raise ValueError(
-                f"class_weight is a list of {len(specs)} but y has {len(per_task)} tasks. Give one dict "
-                "a task, or one for all."
-            )
-        self._class_weight = None
-        if self.class_weight is not None:
-            self._class_weight = np.array(
-                [self._weigh_classes(spec, y, table.weight) for spec, y in zip(specs, per_task, strict=True)]
-            )
-
-    def _weigh_classes(self, spec, y, weight):
-        """Compute one weight a class from a dict or "balanced"."""
-        classes = np.arange(2) if self._two_dimensional else self.classes_
-        if not (spec is None or isinstance(spec, dict) or spec == "balanced"):
-            raise ValueError(f"class_weight must hold dicts, 'balanced' or None; got {spec!r} in its list.")
-        if isinstance(spec, str):
-            present = ~np.isnan(y)
-            counts = np.bincount(
-                y[present].astype(int), None if weight is None else weight[present], minlength=len(classes)
-            )
-            return counts.sum() / (len(classes) * np.where(counts > 0, counts, np.inf))
-        weights = compute_class_weight(spec, classes=classes, y=classes)
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-            raise ValueError(
-                f"class_weight must be finite, not negative, and not all zero; got {spec!r}. Use 0 to ignore "
-                "a class."
-            )
-        return weights
-
-    def _label_weight(self, y, weight):
-        """Multiply the weights of rows by those of their labels' classes."""
-        if self._class_weight is None:
-            return weight
-        codes = np.nan_to_num(y).astype(int)
-        if not self._two_dimensional:
-            factor = self._class_weight[0][codes]
-            return factor if weight is None else weight * factor
-        factor = self._class_weight[np.arange(codes.shape[1]), codes]
-        return factor if weight is None else weight[:, None] * factor
-
-    def _scale_target(self, y):
-        return y
-
-    def _make_criterion(self, masked, watched):
-        smoothing = self.label_smoothing
-        if smoothing == "auto":
-            smoothing = 0.0 if self._two_dimensional or watched else AUTO_LABEL_SMOOTHING
-        if self._two_dimensional:
-            return losses.BinaryCrossEntropy(masked, smoothing)
-        return losses.CrossEntropy(label_smoothing=smoothing)
-
-    def _net_params(self):
-        if self._two_dimensional:
-            return {"classes": self.classes_, "predict_nonlinearity": torch.sigmoid}
-        return {"classes": np.arange(self.n_outputs_), "predict_nonlinearity": _training.softmax}
 
     # ------------------------------------------------------------ prediction
 
@@ -472,8 +309,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         >>> SNNClassifier(max_epochs=5, random_state=0).fit(X, y).decision_function(X[:2]).shape
         (2, 3)
         """
-        z = self._outputs(X)
-        return z if self._two_dimensional or self.n_outputs_ > 2 else z[:, 1] - z[:, 0]
+        return self._predict(X, lambda target, outputs: target.decisions(outputs))
 
     def predict_log_proba(self, X):
         """Compute logarithms of `predict_proba`, from the logits, without underflow.
@@ -493,8 +329,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         >>> bool((SNNClassifier(max_epochs=5, random_state=0).fit(X, y).predict_log_proba(X) < 0).all())
         True
         """
-        z = self._outputs(X)
-        return log_expit(z) if self._two_dimensional else log_softmax(z, axis=1)
+        return self._predict(X, lambda target, outputs: target.log_probabilities(outputs))
 
     def predict_proba(self, X):
         """Compute probabilities.
@@ -515,10 +350,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         >>> SNNClassifier(max_epochs=5, random_state=0).fit(X, y).predict_proba(X).sum(axis=1).round(6)[:3]
         array([1., 1., 1.])
         """
-        check_is_fitted(self)
-        if self._two_dimensional:
-            return expit(self._outputs(X))
-        return self._outputs(X, _training.softmax)
+        return self._predict(X, lambda target, outputs: target.probabilities(outputs))
 
     def predict(self, X):
         """Predict labels.
@@ -539,8 +371,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         >>> SNNClassifier(random_state=0).fit(X, y).predict(X[[0, 75, 149]])
         array([0, 1, 2])
         """
-        z = self._outputs(X)
-        return (z > 0).astype(int) if self._two_dimensional else self.classes_[z.argmax(axis=1)]
+        return self._predict(X, lambda target, outputs: target.predictions(outputs))
 
     def score(self, X, y, sample_weight=None):
         """Compute the share of rows whose present labels are all predicted right.
@@ -571,10 +402,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         True
         """
         check_is_fitted(self)
-        y = self._check_target(y, warn=False)
-        self._check_form(y, "y")
+        target = self._model.target
+        y = Labels.check(y, self, target, warn=False)
+        target.check_form(y, "y")
         sample_weight = to_host(sample_weight)
-        if not self._two_dimensional:
+        if not target.has_columns:
             return super().score(X, y, sample_weight)
         check_same_length(X, y)
         sample_weight = check_weights(sample_weight, len(y))
@@ -725,12 +557,10 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     True
     """
 
-    _net_class = _training.RegressorNet
-    _auto_batch = (32, 64)  # of 256, many rows make too few steps (examples/paper/defaults.py)
-    _frozen_settings = ("standardize_target",)
+    _target_type = Values
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "absolute_error", "huber", "quantile"})],
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
         "standardize_target": ["boolean"],
         "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
@@ -805,7 +635,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
     # ------------------------------------------------------------ fitting
 
-    @incremental
+    @available_if(takes_chunks)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
@@ -839,58 +669,6 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         """
         return self._fit_chunk(X, y, sample_weight)
 
-    def _check_target(self, y):
-        return check_targets(y, self.missing_label, self)
-
-    def _learn_target(self, y, chunk=False, classes=None):
-        """Learn from y how many outputs there are."""
-        self._two_dimensional = y.ndim == 2
-        self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
-
-    def _encode_target(self, y, name):
-        self._check_form(y, name)
-        return y
-
-    def _learn_scale(self, table, first):
-        """Learn mean and deviation of each output over the values present."""
-        if not first:
-            return
-        self._target_mean, self._target_scale = np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
-        if not self.standardize_target:
-            return
-        for task, y in enumerate(table.y.reshape(-1, self.n_outputs_).T):
-            present = ~np.isnan(y)
-            weight = None if table.weight is None else table.weight[present]
-            if present.any() and (weight is None or weight.any()):
-                mean, deviation = column_moments(y[present, None], weight)
-                if not np.isfinite(mean + deviation).all():
-                    raise ValueError(
-                        f"output {task} of y is too large to standardise: its variance overflows float64. "
-                        "Rescale it, or take its logarithm."
-                    )
-                self._target_mean[task], self._target_scale[task] = mean[0], deviation[0] or 1.0
-
-    def _scale_target(self, y):
-        scaled = (y.reshape(-1, self.n_outputs_) - self._target_mean) / self._target_scale
-        return scaled.reshape(y.shape)
-
-    def _best_encoding(self):
-        return "piecewise"
-
-    def _weight_decay(self, n_batches):
-        if self.weight_decay != "auto":
-            return self.weight_decay
-        decoupled = self.optimizer in ("adamw", torch.optim.AdamW)
-        return AUTO_EPOCH_DECAY / (self.lr * n_batches) if decoupled else 0.0
-
-    def _make_criterion(self, masked, watched):
-        if self.loss == "quantile":
-            return losses.Quantile(masked, self.quantile)
-        return REGRESSION_LOSSES[self.loss](masked)
-
-    def _net_params(self):
-        return {} if self._two_dimensional else {"predict_nonlinearity": _training.squeeze}
-
     # ------------------------------------------------------------ prediction
 
     def predict(self, X):
@@ -913,10 +691,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         >>> SNNRegressor(max_epochs=10, random_state=0).fit(X, y).predict(X[:2]).shape
         (2,)
         """
-        with np.errstate(over="ignore"):
-            y = self._outputs(X).astype(np.float64, copy=False) * self._target_scale + self._target_mean
-        check_outputs(y)
-        return y if self._two_dimensional else y[:, 0]
+        return self._predict(X, lambda target, outputs: target.predictions(outputs))
 
     def score(self, X, y, sample_weight=None):
         """Compute R squared: the mean over outputs, over the values present.
@@ -940,7 +715,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         """
         check_is_fitted(self)
         y, sample_weight = to_host(y), to_host(sample_weight)
-        if not self._two_dimensional:
+        if not self._model.target.has_columns:
             return super().score(X, y, sample_weight)
         score = masked_r2_score(
             y, self.predict(X), sample_weight=sample_weight, missing_label=self.missing_label
@@ -948,10 +723,3 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         if np.isnan(score):
             raise ValueError("y has fewer than two values in each output: nothing to score.")
         return score
-
-
-REGRESSION_LOSSES = {
-    "squared_error": losses.SquaredError,
-    "absolute_error": losses.AbsoluteError,
-    "huber": losses.Huber,
-}

@@ -15,6 +15,7 @@ __all__ = [
     "Huber",
     "MaskedLoss",
     "Quantile",
+    "REGRESSION_LOSSES",
     "SquaredError",
 ]
 
@@ -24,6 +25,8 @@ HUBER_THRESHOLD = 1.345
 
 class MaskedLoss(nn.Module):
     """Base of the losses: masks, weighs and averages what `pointwise` and `slope` return.
+
+    A loss with a link function defines `inverse_link` and sets ``scales_target = False``.
 
     Parameters
     ----------
@@ -42,9 +45,19 @@ class MaskedLoss(nn.Module):
     tensor(0.8333)
     """
 
+    #: Names of the estimator's parameters that are arguments of the loss.
+    arguments: tuple[str, ...] = ()
+    #: Whether the loss may be given a target that has been centred and scaled.
+    scales_target = True
+
     def __init__(self, masked=False):
         super().__init__()
         self.masked = masked
+
+    @staticmethod
+    def inverse_link(output):
+        """Return the prediction, an array, that an output in units of y stands for: here the same."""
+        return output
 
     def pointwise(self, output, y):
         """Return the loss of each label, in the shape of y."""
@@ -89,11 +102,11 @@ class MaskedLoss(nn.Module):
         (tensor(1.), tensor([[-1.],
                 [ 0.]]))
         """
-        loss, n_labels = self(output, y, weight), self.n_labels(y)
+        loss, n_labels = self(output, y, weight), y.numel()
         slope = self.slope(output, y.nan_to_num() if self.masked else y)
         if self.masked:
             slope = slope.masked_fill_(self._columns(y).isnan(), 0)
-            n_labels = n_labels.clamp(min=1)
+            n_labels = self.n_labels(y).clamp(min=1)
         if weight is not None:
             slope = slope.mul_(self._columns(weight))
         return loss, slope.div_(n_labels)
@@ -155,11 +168,12 @@ class _SmoothedLoss(MaskedLoss):
 
     def __init__(self, masked=False, label_smoothing=0.0):
         super().__init__(masked)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = self._smoothing = label_smoothing
 
-    @property
-    def _smoothing(self):
-        return self.label_smoothing if self.training else 0.0
+    def train(self, mode=True):
+        """Smooth labels in training mode only."""
+        self._smoothing = self.label_smoothing if mode else 0.0
+        return super().train(mode)
 
 
 class CrossEntropy(_SmoothedLoss):
@@ -190,10 +204,10 @@ class CrossEntropy(_SmoothedLoss):
 
     def slope(self, output, y):
         """Return the probabilities less the smoothed labels."""
-        slope = output.softmax(1)
-        if self._smoothing:
-            slope -= self._smoothing / output.shape[1]
-        return slope.scatter_(1, y[:, None], self._smoothing - 1, reduce="add")
+        slope, smoothing = output.softmax(1), self._smoothing
+        if smoothing:
+            slope -= smoothing / output.shape[1]
+        return slope.scatter_(1, y[:, None], smoothing - 1, reduce="add")
 
     def best_constant(self, y, weight=None, n_outputs=None):
         """Return the logarithms of the smoothed, weighted class frequencies, (n_classes,)."""
@@ -330,6 +344,8 @@ class Quantile(_RegressionLoss):
     tensor(0.9000)
     """
 
+    arguments = ("quantile",)
+
     def __init__(self, masked=False, quantile=0.5):
         super().__init__(masked)
         self.quantile = quantile
@@ -342,3 +358,15 @@ class Quantile(_RegressionLoss):
     def slope(self, output, y):
         """Return 1 - quantile above y, -quantile elsewhere."""
         return (output > self._columns(y)).to(output.dtype) - self.quantile
+
+
+#: Name -> loss of a regressor, the values of its parameter ``loss``.
+#:
+#: >>> REGRESSION_LOSSES["huber"]
+#: <class 'sksnn.losses.Huber'>
+REGRESSION_LOSSES = {
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+    "quantile": Quantile,
+}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .theory import SATURATION_01, alpha_dropout_affine, selu_parameters
+from .theory import ALPHA_01, LAMBDA_01, SATURATION_01, alpha_dropout_affine, selu_parameters
 
 __all__ = [
     "SNN",
@@ -346,7 +346,9 @@ class SNN(nn.Module):
         super().__init__()
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
         mean, variance = self.fixed_point = _checked_point(fixed_point)
-        self.alpha, self.scale = map(float, selu_parameters(mean, variance))
+        self.alpha, self.scale = ALPHA_01, LAMBDA_01  # found once: to solve for them takes a millisecond
+        if self.fixed_point != (0.0, 1.0):
+            self.alpha, self.scale = map(float, selu_parameters(mean, variance))
         widths = (n_inputs, *self.hidden_layer_sizes, n_outputs)
         self.layers = nn.ModuleList(
             lecun_linear(i, o, generator) for i, o in zip(widths[:-1], widths[1:], strict=True)
@@ -379,7 +381,9 @@ class SNN(nn.Module):
         -------
         logits : Tensor of shape (n, n_outputs)
         """
-        masks = check_masks(masks, len(self.hidden_layer_sizes)) or [None, *self._draw_masks(x)]
+        masks = (
+            [None, *self._draw_masks(x)] if not masks else check_masks(masks, len(self.hidden_layer_sizes))
+        )
         *hidden, output = self.layers
         x = self.input_dropout(x, masks[0])
         for layer, keep in zip(hidden, masks[1:], strict=True):

@@ -1,0 +1,308 @@
+"""What the classifier and the regressor share: fits, incremental fits, pickles.
+
+A fit checks what was handed in and learns the target (`_read`), splits off validation rows, settles a
+`Plan`, makes a `Model` or goes on with the one there is, trains it inside a skorch net, and publishes the
+fitted attributes. The estimator keeps two things: ``_model``, everything fitted, and ``net_``, its face for
+users of skorch.
+"""
+
+from contextlib import contextmanager
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from . import _device
+from ._divergence import Diverged, explain_divergence, warn_if_useless
+from ._engine import NonFiniteLoss
+from ._members import BestEpoch, Member
+from ._model import Model
+from ._optimizers import OPTIMIZERS
+from ._plan import make_plan, stops_early
+from ._rows import Table
+from ._skorch import make_net
+from ._target import Target
+from ._validation import check_inputs, check_same_length, check_weights
+from .architectures import ARCHITECTURES
+from .encodings import ENCODINGS
+
+
+def takes_chunks(estimator):
+    """Say why there is no partial_fit with these parameters; else True."""
+    if stops_early(estimator) is True:
+        raise ValueError(
+            "early_stopping=True cannot be used with partial_fit, which makes one pass over each chunk. "
+            "Use early_stopping='auto' or False."
+        )
+    class_weight = getattr(estimator, "class_weight", None)
+    specs = class_weight if isinstance(class_weight, list) else [class_weight]
+    if any(isinstance(spec, str) for spec in specs):
+        raise ValueError(
+            "class_weight='balanced' cannot be used with partial_fit, which never sees all rows. Give a "
+            "dict, for example from sklearn.utils.compute_class_weight."
+        )
+    return True
+
+
+class BaseSNN(BaseEstimator):
+    """What the classifier and the regressor share."""
+
+    _target_type: type[Target]
+    _model: Model
+
+    _parameter_constraints: dict = {
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "n_units": [Interval(Integral, 1, None, closed="left")],
+        "layer_form": [StrOptions({"conic", "rectangular"})],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left"), None],
+        "architecture": [StrOptions(set(ARCHITECTURES)), callable],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "standardize": ["boolean"],
+        "encoding": [StrOptions({"auto", *ENCODINGS}), None],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), type],
+        "optimizer_params": [dict, None],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"constant", "cosine"})],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "missing_label": [Real],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "tf32", "bf16", "float64"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # ------------------------------------------------------------ fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_rows, n_features)
+            Finite numbers: numpy, pandas, polars, scipy CSR or CSC, torch tensors. A tensor on a GPU
+            stays there.
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            The target, as the class describes it.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Row weights, scaled to mean 1 over the training rows.
+        X_val, y_val : array-like, default=None
+            Rows to watch for early stopping, in place of a share of X.
+        sample_weight_val : array-like of shape (n_val_rows,), default=None
+            Weights of those rows.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If parameters exclude each other, data cannot be used, or the loss diverges.
+        MemoryError
+            If the device has too little memory.
+        """
+        with self._fitting(going_on=self.warm_start) as earlier:
+            check_validation_rows(self, X_val, y_val, sample_weight_val)
+            target, table = self._read(X, y, sample_weight, earlier)
+            valid = None
+            if X_val is not None:
+                _, valid = self._read(X_val, y_val, sample_weight_val, earlier, "_val", target)
+            generators = earlier.generators if earlier else make_generators(self)
+            if valid is None and stops_early(self, len(table.y)):
+                table, valid = split(table, target, self.validation_fraction, generators.split)
+            target.check_rows(table, valid)
+            target = target.learned_from(table, self, first=earlier is None)
+            plan = make_plan(self, target, table, valid, earlier and earlier.plan)
+            model = make_model(plan, target, generators, table, earlier)
+            rows = self._train(model, earlier, table, valid, self.max_epochs)
+            warn_if_useless(self._kept_loss(), self.net_.criterion_, rows, target.n_outputs)
+        return self
+
+    def _fit_chunk(self, X, y, sample_weight, classes=None):
+        """Make one pass over a chunk of rows."""
+        with self._fitting(going_on=True) as earlier:
+            target, table = self._read(X, y, sample_weight, earlier, classes=classes, is_chunk=True)
+            target = target.learned_from(table, self, first=earlier is None, is_chunk=True)
+            plan = make_plan(self, target, table, None, earlier and earlier.plan, lr_schedule="constant")
+            generators = earlier.generators if earlier else make_generators(self)
+            model = make_model(plan, target, generators, table, earlier)
+            model.resumes = True
+            self._train(model, earlier, table, None, n_epochs=1)
+        return self
+
+    @contextmanager
+    def _fitting(self, going_on):
+        """Yield the model to go on from, or None, with nothing fitted; leave nothing half fitted."""
+        earlier = self._model if going_on and self.__sklearn_is_fitted__() else None
+        if earlier is None:
+            self._forget()
+        try:
+            with _device.as_imported():
+                yield earlier
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt) and getattr(self, "n_iter_", 0) > 0
+            if (earlier is None and not interrupted) or isinstance(error, Diverged):
+                self._forget()
+            raise
+
+    def _forget(self):
+        for name in [name for name in vars(self) if name.endswith("_") or name == "_model"]:
+            delattr(self, name)
+
+    def _read(self, X, y, sample_weight, earlier, suffix="", target=None, **chunk):
+        """Check rows together with their target, and encode it; learn what it is if that is not known."""
+        target = earlier.target if earlier else target
+        y = self._target_type.check(y, self, target)
+        X = check_inputs(self, X, reset=target is None)
+        check_same_length(X, y)
+        weight = check_weights(sample_weight, X.shape[0], "sample_weight" + suffix)
+        if target is None:
+            target = self._target_type.learn(y, self, **chunk)
+        return target, Table(X, target.encode(y, "y" + suffix), weight)
+
+    def _train(self, model, earlier, table, valid, n_epochs):
+        """Train a model for some epochs, and publish it, also if training is interrupted; return its rows."""
+        best = valid_rows = None
+        if valid is not None:
+            start = earlier and self.best_epoch_
+            best = BestEpoch(model.module.network, self.tol, self.n_iter_no_change, start)
+        net = make_net(model, self.callbacks, self.verbose, earlier)
+        try:
+            with model.training():
+                rows = model.rows(table, training=True)
+                valid_rows = None if valid is None else model.rows(valid)
+                member = Member(model.module, rows, valid_rows, model.generators.shuffle, best)
+                net.train(member, n_epochs)
+        except NonFiniteLoss as error:
+            kept = best and best.best_epoch
+            explain_divergence(error, kept, model.plan, rows, valid_rows, net.optimizer_)
+        finally:
+            if best is not None:
+                best.restore()
+            self._publish(model, net, best)
+        return rows
+
+    def _publish(self, model, net, best):
+        """Set the fitted attributes."""
+        model.history, model.optimizer = net.history, net.optimizer_
+        self._model, self.net_ = model, net
+        for name, value in model.target.attributes().items():
+            setattr(self, name, value)
+        self.n_iter_ = len(net.history)
+        self.loss_curve_ = [row["train_loss"] for row in net.history]
+        validation = [row["valid_loss"] for row in net.history if "valid_loss" in row]
+        self.validation_loss_curve_ = validation or None
+        best_epoch = (best and best.best_epoch) or self.n_iter_
+        self.best_epoch_ = min(best_epoch, self.n_iter_)  # a Checkpoint may have put an older history back
+
+    def _kept_loss(self):
+        """Return the training loss of the epoch whose weights are kept."""
+        return self.loss_curve_[self.best_epoch_ - 1] if self.loss_curve_ else np.inf
+
+    # ------------------------------------------------------------ prediction
+
+    def _predict(self, X, read):
+        """Compute the outputs for raw rows and `read` them, together with the target."""
+        check_is_fitted(self)
+        model = self._model
+        with model.computing():
+            X = check_inputs(self, X, reset=False)
+            return read(model.target, model.outputs(X))
+
+    # ------------------------------------------------------------ scikit-learn
+
+    def __sklearn_is_fitted__(self):
+        return "_model" in vars(self)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "_model" in state:
+            with_optimizer = self.warm_start or self._model.resumes
+            state["_model"] = self._model.to_arrays(with_optimizer)
+            del state["net_"]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_model" in state:
+            with _device.as_imported():
+                self._model = Model.from_arrays(state["_model"])
+                self.net_ = make_net(self._model)
+
+
+# ---------------------------------------------------------------- verbs of a fit
+
+
+def check_validation_rows(parameters, X_val, y_val, sample_weight_val):
+    """Check that what concerns validation rows goes together."""
+    if (X_val is None) != (y_val is None):
+        given, lacking = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+        raise ValueError(f"X_val and y_val go together; got {given} without {lacking}. Give both or none.")
+    if sample_weight_val is not None and X_val is None:
+        raise ValueError("sample_weight_val needs X_val and y_val; got it alone. Give all three.")
+    if X_val is not None and stops_early(parameters) is False:
+        raise ValueError(
+            "X_val is used for early stopping only, but early_stopping=False. Set early_stopping=True or "
+            "'auto', or leave X_val out."
+        )
+
+
+def make_generators(parameters):
+    """Derive all random sources from random_state; None takes fresh entropy, not numpy's global."""
+    seed = np.random.SeedSequence().entropy
+    if parameters.random_state is not None:
+        seed = check_random_state(parameters.random_state).randint(2**31 - 1)
+    return _device.Generators(seed, _device.resolve_device(parameters.device))
+
+
+def split(table, target, validation_fraction, seed):
+    """Split a table into training and validation rows."""
+    n_rows = len(table.y)
+    n_valid = int(np.ceil(validation_fraction * n_rows))
+    if n_valid >= n_rows:
+        raise ValueError(
+            f"validation_fraction={validation_fraction} of n_samples={n_rows} leaves no row to "
+            "train on. Use early_stopping=False, a smaller fraction, or more rows."
+        )
+    strata = target.strata(table.y, n_valid)
+    return table.split(
+        *train_test_split(np.arange(n_rows), test_size=n_valid, stratify=strata, random_state=seed)
+    )
+
+
+def make_model(plan, target, generators, table, earlier):
+    """Start a model with the statistics of the training rows, or go on with an earlier one."""
+    if earlier is None:
+        return Model.start(plan, target, generators, table)
+    if plan.device != "auto":
+        device = _device.resolve_device(plan.device)
+        if device.type != earlier.device.type:
+            raise ValueError(
+                f"device cannot change while training goes on: the network is on {earlier.device}, "
+                f"device={plan.device!r}. Set it back, or fit with warm_start=False."
+            )
+    plan.continues(earlier.plan)
+    return earlier.going_on(plan, target)

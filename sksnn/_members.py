@@ -1,0 +1,89 @@
+"""A network in training, with everything that is its own."""
+
+import math
+
+from ._rows import forward_rows
+
+
+class Member:
+    """A network in training: its rows, their order, its losses, its best epoch.
+
+    Parameters
+    ----------
+    module : EncodedNetwork
+        The network behind its own encoder.
+    rows : Rows
+        What it is trained on, encoded by its encoder.
+    valid : Rows, default=None
+        What decides which epoch is best.
+    generator : torch.Generator, default=None
+        Shuffles the rows.
+    best : BestEpoch, default=None
+        Keeps the weights of the best epoch; None keeps those of the last.
+    """
+
+    def __init__(self, module, rows, valid=None, generator=None, best=None):
+        self.module, self.rows, self.valid = module, rows, valid
+        self.generator, self.best = generator, best
+        self.network = module.network
+        self.curves: dict[str, list[float]] = {"train": [], "valid": []}
+        width, device = widest_layer(self.network), rows.y.device
+        self._validation_rows = forward_rows(width, device)
+
+    def batches(self, batch_size, training):
+        """Cut the training rows, shuffled, or the validation rows, in order, into batches."""
+        if training:
+            return self.rows.shuffled_batches(batch_size, self.generator)
+        return self.valid.batches(max(batch_size, self._validation_rows))
+
+
+def widest_layer(network):
+    """Return the width of the widest layer, inputs included."""
+    return max((n for p in network.parameters() for n in p.shape), default=1)
+
+
+class BestEpoch:
+    """Keep the weights of the epoch of least validation loss; tell when none comes any more.
+
+    Parameters
+    ----------
+    network : nn.Module
+    tol : float
+        An epoch counts as progress when it is better than the last progress by more than this.
+    patience : int
+        Epochs without progress that end training.
+    start : int, default=None
+        The epoch of an earlier fit whose weights training goes on from: they are the first candidate.
+    """
+
+    def __init__(self, network, tol, patience, start=None):
+        self.network, self.tol, self.patience, self.start = network, tol, patience, start
+        self.best_loss = self.target = math.inf
+        self.best_epoch = self.weights = None
+        self.waited = 0
+        self.is_due = start is not None  # to look at the weights that training goes on from
+
+    def begin_with(self, loss):
+        """Look at the validation loss of the weights that training goes on from."""
+        self._consider(loss, self.start)
+        self.target, self.is_due = self.best_loss, False
+
+    def end_epoch(self, loss, epoch):
+        """Look at the validation loss of an epoch; return whether patience is at its end."""
+        self._consider(loss, epoch)
+        self.waited = 0 if loss < self.target - self.tol else self.waited + 1
+        self.target = min(self.target, loss) if self.waited == 0 else self.target
+        return self.waited >= self.patience
+
+    def _consider(self, loss, epoch):
+        """Keep the present weights if their loss is the least so far."""
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, epoch
+            state = self.network.state_dict()
+            self.weights = {name: value.detach().clone() for name, value in state.items()}
+
+    def restore(self):
+        """Put the best weights back, if there are any."""
+        if self.weights is not None:
+            self.network.load_state_dict(self.weights)
+            self.weights = None

@@ -1,0 +1,212 @@
+"""What is settled before training: every "auto" becomes a value here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from ._target import Labels
+from .networks import layer_sizes
+
+# early_stopping="auto" stops early above this number of rows, as HistGradientBoosting does: on fewer rows,
+# holding some back costs more accuracy than it saves.
+EARLY_STOPPING_ROWS = 10_000
+
+# encoding="auto" leaves wider rows alone: with nine codes for each column, most weights of the network would
+# be in its first layer.
+MOST_ENCODED_COLUMNS = 100
+
+# The classifier's "auto": up to this number of training rows 256 units, and one-hot codes
+# (examples/paper/defaults.py).
+NARROW_ROWS = 2_000
+ONE_HOT_ROWS = 5_000
+
+# batch_size="auto" is the power of two nearest to n_rows / 32, within bounds: enough steps in an epoch on
+# small data, full vectors on large. Of 256 rows, batches of a regressor make too few steps.
+STEPS_PER_EPOCH = 32
+CLASSIFIER_BATCH, REGRESSOR_BATCH = (32, 256), (32, 64)
+
+# weight_decay="auto": the share of its weights that an epoch takes away at the full rate.
+AUTO_EPOCH_DECAY = 0.01
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is settled before training, and does not change while it goes on.
+
+    Parameters
+    ----------
+    architecture, dropout, input_dropout, standardize, precision, lr, lr_schedule, max_grad_norm, tol, \
+    n_iter_no_change, optimizer, optimizer_params, device
+        The estimator's parameters.
+    hidden_layer_sizes, encoding, batch_size, weight_decay
+        The estimator's parameters, with a value for "auto".
+    standardize_target : bool
+        The regressor's parameter; False for a classifier.
+    n_outputs : int
+        Width of the output layer.
+    n_rows : int
+        Training rows with weight of the first fit, on which width and encoding depend.
+    loss : callable
+        Makes the loss of a fit.
+    watched : bool
+        Whether validation rows decide which epoch is best.
+    """
+
+    architecture: str | Callable
+    hidden_layer_sizes: tuple[int, ...]
+    n_outputs: int
+    dropout: float
+    input_dropout: float
+    standardize: bool
+    encoding: str | None
+    precision: str
+    standardize_target: bool
+
+    n_rows: int
+    device: str
+    batch_size: int
+    optimizer: str | type
+    optimizer_params: dict | None
+    lr: float
+    lr_schedule: str
+    weight_decay: float
+    max_grad_norm: float | None
+    tol: float
+    n_iter_no_change: int
+    loss: Callable
+    watched: bool
+
+    @property
+    def own(self):
+        """Whether the architecture is one of this package: it runs in float64 and leaves its input alone."""
+        return isinstance(self.architecture, str)
+
+    @property
+    def moments(self):
+        """What tells optimizers apart whose moments cannot be carried over."""
+        return repr((self.optimizer, self.optimizer_params, self.weight_decay > 0))
+
+    @property
+    def rates(self):
+        """What tells optimizers apart whose learning rates cannot be carried over."""
+        return repr(self.lr) if self.lr_schedule == "constant" else None
+
+    def continues(self, earlier):
+        """Refuse to go on from an earlier plan for another network."""
+        for name in FIXED:
+            before, now = getattr(earlier, name), getattr(self, name)
+            if before != now:
+                raise ValueError(
+                    f"{name} cannot change while training goes on (warm_start or partial_fit): it was "
+                    f"{before!r}, now {now!r}. Set it back, or fit with warm_start=False."
+                )
+
+
+#: The fields of a plan that may not change between fits with `warm_start` or `partial_fit`.
+FIXED = tuple(field.name for field in fields(Plan))[: [f.name for f in fields(Plan)].index("n_rows")]
+
+
+def make_plan(parameters, target, table, valid=None, earlier=None, lr_schedule=None):
+    """Settle everything that training needs to know.
+
+    Parameters
+    ----------
+    parameters : SNNClassifier or SNNRegressor
+    target : Target
+    table, valid : Table
+        Training rows; validation rows or None.
+    earlier : Plan, default=None
+        Of the fit that this one goes on from.
+    lr_schedule : str, default=None
+        In place of the parameter.
+
+    Returns
+    -------
+    plan : Plan
+
+    Raises
+    ------
+    ValueError
+        If the hidden layer sizes are not positive integers.
+    """
+    n_rows = len(table.y) if table.weight is None else int((table.weight > 0).sum())
+    n_rows = n_rows if earlier is None else earlier.n_rows
+    batch_size = min(choose_batch_size(parameters, target, len(table.y)), len(table.y))
+    masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
+    return Plan(
+        architecture=parameters.architecture,
+        hidden_layer_sizes=choose_layer_sizes(parameters, target, n_rows),
+        n_outputs=target.n_outputs,
+        dropout=parameters.dropout,
+        input_dropout=parameters.input_dropout,
+        standardize=bool(parameters.standardize),
+        encoding=choose_encoding(parameters, target, n_rows, table.X.shape[1]),
+        precision=parameters.precision,
+        standardize_target=bool(getattr(parameters, "standardize_target", False)),
+        n_rows=n_rows,
+        device=str(parameters.device),
+        batch_size=batch_size,
+        optimizer=parameters.optimizer,
+        optimizer_params=parameters.optimizer_params and dict(parameters.optimizer_params),
+        lr=parameters.lr,
+        lr_schedule=lr_schedule or parameters.lr_schedule,
+        weight_decay=choose_weight_decay(parameters, -(-len(table.y) // batch_size)),
+        max_grad_norm=parameters.max_grad_norm,
+        tol=parameters.tol,
+        n_iter_no_change=parameters.n_iter_no_change,
+        loss=target.loss(parameters, masked, valid is not None),
+        watched=valid is not None,
+    )
+
+
+def stops_early(parameters, n_rows=None):
+    """Say whether rows are held back: True, False, or for "auto" what n_rows say ("auto" without them).
+
+    Booleans may be numpy's, as grids hold them.
+    """
+    if not isinstance(parameters.early_stopping, str):
+        return bool(parameters.early_stopping)
+    return parameters.early_stopping if n_rows is None else n_rows > EARLY_STOPPING_ROWS
+
+
+def choose_layer_sizes(parameters, target, n_rows):
+    """Return the widths of the hidden layers; the classifier's depend on the rows."""
+    if parameters.hidden_layer_sizes is None:
+        n_units = parameters.n_units
+        if n_units == "auto":
+            n_units = 256 if n_rows <= NARROW_ROWS else 512
+        return layer_sizes(parameters.n_layers, n_units, parameters.layer_form, target.n_outputs)
+    sizes = tuple(np.atleast_1d(parameters.hidden_layer_sizes).tolist())
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(
+            f"hidden_layer_sizes must be positive integers, one a layer; got "
+            f"{parameters.hidden_layer_sizes!r}. Set n_layers and n_units instead, or give (256, 64), say."
+        )
+    return sizes
+
+
+def choose_encoding(parameters, target, n_rows, n_columns):
+    """Return the code measured to be best, or None for a user's own module, which may want pixels."""
+    if parameters.encoding != "auto":
+        return parameters.encoding
+    if not isinstance(parameters.architecture, str) or n_columns > MOST_ENCODED_COLUMNS:
+        return None
+    return "onehot" if isinstance(target, Labels) and n_rows <= ONE_HOT_ROWS else "piecewise"
+
+
+def choose_batch_size(parameters, target, n_rows):
+    """Return the rows of a batch."""
+    if parameters.batch_size != "auto":
+        return parameters.batch_size
+    bounds = CLASSIFIER_BATCH if isinstance(target, Labels) else REGRESSOR_BATCH
+    return int(np.clip(2 ** round(np.log2(n_rows / STEPS_PER_EPOCH)), *bounds))
+
+
+def choose_weight_decay(parameters, n_batches):
+    """Return the decay; "auto" takes the same share of the weights in an epoch of any number of steps."""
+    if parameters.weight_decay != "auto":
+        return parameters.weight_decay
+    decoupled = parameters.optimizer in ("adamw", torch.optim.AdamW)
+    return AUTO_EPOCH_DECAY / (parameters.lr * n_batches) if decoupled else 0.0

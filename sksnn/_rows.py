@@ -1,0 +1,202 @@
+"""Rows on their way into a network.
+
+What a user hands in is checked (`_validation`) and becomes a `Table` on the host: X as it is, the encoded
+target, weights. A share of a table is a table whose X is a `Subset`, a view. `encode` learns nothing: it
+sends rows through an encoder, chunk by chunk, into a tensor on the device, or leaves them on the host
+as `LazyInputs` where they are sparse or too many. `Rows` are such inputs with target and weights beside
+them; a minibatch is `Rows`, too. Prediction and diagnostics use `encode` alone.
+"""
+
+import math
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from ._device import without_waiting
+from .encodings import as_float64, chunk_slices
+
+# Size of a validation or prediction batch, in rows times the width of the widest layer: on a CPU what its
+# cache holds (2**18 float64 numbers are 2 MiB), elsewhere what keeps the device busy in bounded memory.
+CPU_FORWARD_ELEMENTS, FORWARD_ELEMENTS = 2**18, 2**22
+LEAST_FORWARD_ROWS = 256  # with fewer, weights are read more often than rows
+
+# Numbers gathered at once for minibatches: 2**18 float32 numbers are 1 MiB, which a core's cache holds.
+GATHERED_ELEMENTS = 2**18
+
+# The largest number of encoded values that a host keeps, half a gigabyte in float32. Of more rows the
+# codes, at most nine times as large as X, are computed again in each epoch.
+CODED_ELEMENTS = 2**27
+
+
+# ---------------------------------------------------------------- rows on the host
+
+
+class Table(NamedTuple):
+    """Checked rows: X (ndarray, CSR, tensor or Subset), the encoded target, and weights or None."""
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+
+    def split(self, *parts):
+        """Pick rows: one table for each array of indices, without a copy of a dense X."""
+        pick = self.X.__getitem__ if sparse.issparse(self.X) else partial(Subset, self.X)
+        return [Table(pick(i), self.y[i], None if self.weight is None else self.weight[i]) for i in parts]
+
+
+class Subset:
+    """Rows of a dense X by their indices, gathered a slice or a column at a time."""
+
+    def __init__(self, X, index):
+        self.X, self.index = X, index
+        self.shape = (len(index), X.shape[1])
+
+    def __getitem__(self, key):
+        rows, *column = key if isinstance(key, tuple) else (key,)
+        return self.X[(self.index[rows], *column)]
+
+
+# ---------------------------------------------------------------- encoding
+
+
+class LazyInputs:
+    """Rows on the host that become dense, encoded tensors only as they are indexed."""
+
+    def __init__(self, X, encoder, device, dtype):
+        self.X, self.encoder, self.device, self.dtype = X, encoder, device, dtype
+        self.shape = (X.shape[0], encoder.n_inputs)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        rows = self.X[index.cpu().numpy() if torch.is_tensor(index) else index]
+        return encode_chunks(rows, self.encoder, self.device, self.dtype)
+
+
+def encode(X, encoder, device, dtype):
+    """Encode raw rows in float64, chunk by chunk, into one tensor on the device.
+
+    Parameters
+    ----------
+    X : ndarray, scipy CSR, Subset or Tensor of shape (n_rows, n_features)
+    encoder : nn.Module
+    device, dtype : torch.device, torch.dtype
+        Where the result is, and what it holds.
+
+    Returns
+    -------
+    inputs : Tensor or LazyInputs
+        Lazy where rows are sparse, or so many that their codes would fill the host's memory.
+    """
+    widened = X.shape[0] * encoder.n_inputs if encoder.n_inputs > X.shape[1] else 0
+    on_host = str(device) == "cpu" and not torch.is_tensor(X)
+    lazy = sparse.issparse(X) or (on_host and widened > CODED_ELEMENTS)
+    return (LazyInputs if lazy else encode_chunks)(X, encoder, device, dtype)
+
+
+def encode_chunks(X, encoder, device, dtype):
+    """Encode rows into one dense tensor; everything else stays as small as a chunk."""
+    slices = chunk_slices(X.shape[0], encoder.n_inputs)
+    if len(slices) == 1:
+        return encoder(as_tensor(X[:])).to(device, dtype)
+    inputs = None
+    for s in slices:
+        encoded = encoder(as_tensor(X[s]))
+        if inputs is None:
+            inputs = torch.empty((X.shape[0], *encoded.shape[1:]), dtype=dtype, device=device)
+        inputs[s] = encoded.to(dtype)
+    return inputs
+
+
+def as_tensor(array):
+    """View rows as a tensor; sparse, read-only and unsigned ones as a copy."""
+    if torch.is_tensor(array):
+        return as_float64(array)
+    if sparse.issparse(array):
+        array = array.toarray()
+    strange = any(stride < 0 or stride % array.itemsize for stride in array.strides)
+    if array.dtype.kind != "f" or not array.flags.writeable or strange:
+        array = np.array(array, dtype=np.float64)
+    return torch.from_numpy(array)
+
+
+def forward_rows(width, device):
+    """Return how many rows a forward pass takes at once through layers of at most this width."""
+    elements = CPU_FORWARD_ELEMENTS if torch.device(device).type == "cpu" else FORWARD_ELEMENTS
+    return max(LEAST_FORWARD_ROWS, elements // max(1, width))
+
+
+# ---------------------------------------------------------------- rows on the device
+
+
+class Rows:
+    """Encoded rows with targets and weights beside them, indexed by slices and index tensors.
+
+    Parameters
+    ----------
+    inputs : Tensor or LazyInputs
+    y, weight : Tensor, default=None
+    """
+
+    def __init__(self, inputs, y=None, weight=None):
+        self.inputs, self.y, self.weight = inputs, y, weight
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, index):
+        y, weight = (None if values is None else values[index] for values in (self.y, self.weight))
+        return Rows(self.inputs[index], y, weight)
+
+    def split(self, sizes):
+        """Cut dense rows into parts of these sizes, which are views."""
+        nothing = [None] * len(sizes)
+        values = (self.inputs, self.y, self.weight)
+        parts = [nothing if value is None else value.split(sizes) for value in values]
+        return [Rows(*part) for part in zip(*parts, strict=True)]
+
+    def batches(self, size):
+        """Cut the rows into batches, in order."""
+        return (self[i : i + size] for i in range(0, len(self), size))
+
+    def shuffled_batches(self, size, generator):
+        """Cut the rows into batches, in a random order.
+
+        Parameters
+        ----------
+        size : int
+        generator : torch.Generator
+            On the CPU, so that the order is the same on every device.
+
+        Notes
+        -----
+        The rows of as many batches as stay small are gathered at once, and cut: views cost little.
+        """
+        n = len(self)
+        if size >= n:  # the order within a full batch does not matter
+            yield self[:]
+            return
+        starts = [*training_starts(n, size)]
+        order = torch.randperm(n, generator=generator)
+        if torch.is_tensor(self.inputs):
+            order = without_waiting(order, self.inputs.device)
+        sizes = [j - i for i, j in pairwise([*starts, n])]
+        at_once = max(1, GATHERED_ELEMENTS // (size * self.inputs.shape[1]))
+        for i in range(0, len(starts), at_once):
+            some = sizes[i : i + at_once]
+            yield from self[order[starts[i] : starts[i] + sum(some)]].split(some)
+
+
+def training_starts(n, size):
+    """Begin a batch every `size` rows, but leave no row alone: batch norm cannot take one."""
+    return range(0, n - 1 if n > size > 1 else n, size)
+
+
+def n_batches(n, size, training):
+    """Count the batches that n rows are cut into."""
+    return len(training_starts(n, size)) if training else math.ceil(n / size)
