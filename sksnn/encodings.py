@@ -1,7 +1,5 @@
 """How columns enter the network: statistics learned in fit, buffers of the network after it."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -269,7 +267,109 @@ class Standardizer(nn.Module):
         return self
 
 
-class ColumnEncoder(Standardizer):
+class _Codes(nn.Module):
+    """Codes of some columns: each a function of one column between two ends, centred and scaled.
+
+    Parameters
+    ----------
+    column : array-like of int of shape (n_codes,)
+        The column of each code.
+    low, high : array-like of shape (n_codes,)
+        Where each code begins and ends.
+    mean, scale : array-like of shape (n_codes,)
+        What is subtracted from a code, and what the difference is divided by.
+    """
+
+    column: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, column, low, high, mean, scale):
+        super().__init__()
+        self.register_buffer("column", torch.from_numpy(np.array(column, np.int64)))
+        for name, values in {"low": low, "high": high, "mean": mean, "scale": scale}.items():
+            self.register_buffer(name, torch.from_numpy(np.array(values, np.float64)))
+
+    @staticmethod
+    def ends(values, mass, encoding):
+        """Choose where the codes of a column begin and end, from its distinct values and their weights."""
+        raise NotImplementedError
+
+    @staticmethod
+    def between(x, low, high):
+        """Compute codes, of an array or a tensor."""
+        raise NotImplementedError
+
+    @classmethod
+    def fit(cls, columns, encoding):
+        """Learn codes of this kind from the distinct values of each column and their weights."""
+        codes = [[np.empty(0)] * 5]
+        for column, (values, mass) in enumerate(columns):
+            low, high = cls.ends(values, mass, encoding)
+            if len(low):
+                coded = (1.0 * cls.between(values, *ends) for ends in zip(low, high, strict=True))
+                mean, variance = np.array([_weighted_moments(code, mass) for code in coded]).T
+                scale = np.full(len(low), np.sqrt(variance.sum()) / CODE_DEVIATION)
+                codes.append([np.full(len(low), column), low, high, mean, scale])
+        return cls(*map(np.concatenate, zip(*codes, strict=True)))
+
+    @property
+    def n_inputs(self):
+        """Number of codes."""
+        return len(self.column)
+
+    def forward(self, X):
+        """Return the codes in float64, on the device of X."""
+        column, low, high, mean, scale = (
+            values.to(X.device) for values in (self.column, self.low, self.high, self.mean, self.scale)
+        )
+        codes = self.between(X[:, column].to(torch.float64), low, high)
+        return codes.to(torch.float64).sub_(mean).div_(scale)
+
+    def _apply(self, fn, recurse=True):
+        return self  # as in Standardizer
+
+
+class _Indicators(_Codes):
+    """1 where ``low < x <= high``, else 0: for each value of a column of few, or above cuts of others."""
+
+    @staticmethod
+    def ends(values, mass, encoding):
+        between = _between(values)
+        if 3 <= len(values) <= FEW_VALUES:
+            return np.append(-np.inf, between), np.append(between, np.inf)
+        if encoding == "thermometer" and len(values) > FEW_VALUES:
+            cuts = between[_cuts(mass)]
+            return cuts, np.full(len(cuts), np.inf)
+        return np.empty(0), np.empty(0)
+
+    @staticmethod
+    def between(x, low, high):
+        return (x > low) & (x <= high)
+
+
+class _Ramps(_Codes):
+    """Rise from 0 at `low` to 1 at `high`, through each part of a column of many values."""
+
+    @staticmethod
+    def ends(values, mass, encoding):
+        if encoding != "piecewise" or len(values) <= FEW_VALUES:
+            return np.empty(0), np.empty(0)
+        edges = np.unique(values[[0, *_cuts(mass), -1]])
+        return edges[:-1], edges[1:]
+
+    @staticmethod
+    def between(x, low, high):
+        return ((x - low) / (high - low)).clip(0, 1)
+
+
+# What stands beside the columns themselves, in this order.
+CODES = {"indicators": _Indicators, "ramps": _Ramps}
+
+
+class ColumnEncoder(nn.Module):
     """Standardise columns and set a code of each beside them.
 
     A network of few units bends a function of one column at few places; codes give it the places
@@ -279,14 +379,16 @@ class ColumnEncoder(Standardizer):
 
     Parameters
     ----------
-    mean, scale : array-like of shape (n_features + n_codes,)
+    **parts : nn.Module
+        What computes the inputs, in this order: ``columns``, a `Standardizer`, and where there are such
+        codes ``indicators`` and ``ramps``. `fit` learns them.
+
+    Attributes
+    ----------
+    column, low, high : Tensor of shape (n_codes,)
+        The column of each code, and where it begins and ends.
+    mean, scale : Tensor of shape (n_features + n_codes,)
         What is subtracted from columns and codes, and what the difference is divided by.
-    column : array-like of int of shape (n_codes,)
-        The column of each code.
-    low, high : array-like of shape (n_codes,)
-        Where the interval or the ramp of each code begins and ends.
-    n_indicators : int
-        How many codes, the first ones, are indicators; the rest are ramps.
 
     See Also
     --------
@@ -310,17 +412,10 @@ class ColumnEncoder(Standardizer):
     torch.Size([2, 4])
     """
 
-    column: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
-
-    def __init__(self, mean, scale, column, low, high, n_indicators):
-        super().__init__(mean, scale)
-        self.register_buffer("column", torch.from_numpy(np.array(column, np.int64)))
-        self.register_buffer("low", torch.from_numpy(np.array(low, np.float64)))
-        self.register_buffer("high", torch.from_numpy(np.array(high, np.float64)))
-        self.register_buffer("n_indicators", torch.tensor(int(n_indicators)))
-        self._n_indicators = int(n_indicators)
+    def __init__(self, **parts):
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self.n_inputs = sum(part.n_inputs for part in parts.values())
 
     @classmethod
     def fit(cls, X, weight=None, encoding="onehot", standardizer=None):
@@ -350,50 +445,51 @@ class ColumnEncoder(Standardizer):
         """
         if encoding not in ENCODINGS:
             raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}.")
+        columns = [_distinct(X[:, j], weight) for j in range(X.shape[1])]
+        codes = {name: kind.fit(columns, encoding) for name, kind in CODES.items()}
+        codes = {name: part for name, part in codes.items() if part.n_inputs}
         plain = Standardizer.fit(X, weight) if standardizer is None else standardizer
-        blocks = [_column_codes(j, X[:, j], weight, encoding) for j in range(X.shape[1])]
-        blocks = sorted((b for b in blocks if len(b.low)), key=lambda block: block.is_ramp)
-        n_inputs = X.shape[1] + sum(len(block.low) for block in blocks)
-        variance = X.shape[1] + CODE_DEVIATION**2 * len(blocks)
+        encoder = cls(columns=Standardizer(plain.mean, plain.scale), **codes)
+        n_coded = sum(len(part.column.unique()) for part in codes.values())
         # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for.
-        gain = np.sqrt(n_inputs / variance)
-        return cls(
-            mean=np.concatenate([plain.mean, *(block.mean for block in blocks)]),
-            scale=np.concatenate([plain.scale, *(block.scale for block in blocks)]) / gain,
-            column=np.repeat([block.column for block in blocks], [len(block.low) for block in blocks]),
-            low=np.concatenate([[], *(block.low for block in blocks)]),
-            high=np.concatenate([[], *(block.high for block in blocks)]),
-            n_indicators=sum(len(block.low) for block in blocks if not block.is_ramp),
-        )
+        gain = np.sqrt(encoder.n_inputs / (X.shape[1] + CODE_DEVIATION**2 * n_coded))
+        for part in encoder.parts.values():
+            part.get_buffer("scale").div_(gain)
+        return encoder
 
     def forward(self, X):
         """Return columns and codes, centred and scaled, in float64, on the device of X."""
-        X = X.to(torch.float64)
-        column, low, high = (values.to(X.device) for values in (self.column, self.low, self.high))
-        n, x = self._n_indicators, X[:, column]
-        indicators = _indicator(x[:, :n], low[:n], high[:n])
-        ramps = _ramp(x[:, n:], low[n:], high[n:])
-        return super().forward(torch.cat([X, indicators.to(torch.float64), ramps], dim=1))
+        return torch.cat([part(X) for part in self.parts.values()], dim=1)
 
+    @property
+    def mean(self):
+        """What is subtracted from columns and codes."""
+        return self._join("mean", self.parts)
 
-def encoder_from(state):
-    """Build the encoder that a state was taken from.
+    @property
+    def scale(self):
+        """What columns and codes are divided by."""
+        return self._join("scale", self.parts)
 
-    Parameters
-    ----------
-    state : dict of str to array-like
-        What `state_dict` returned.
+    @property
+    def column(self):
+        """The column of each code."""
+        return self._join("column", CODES)
 
-    Returns
-    -------
-    encoder : Standardizer or ColumnEncoder
+    @property
+    def low(self):
+        """Where each code begins."""
+        return self._join("low", CODES)
 
-    Examples
-    --------
-    >>> encoder_from({"mean": [2.0], "scale": [0.5]})
-    Standardizer()
-    """
-    return (ColumnEncoder if "column" in state else Standardizer)(**state)
+    @property
+    def high(self):
+        """Where each code ends."""
+        return self._join("high", CODES)
+
+    def _join(self, buffer, names):
+        """Join a buffer of the parts of these names."""
+        parts = [part for name, part in self.parts.items() if name in names]
+        return torch.cat([getattr(part, buffer) for part in parts] or [torch.empty(0)])
 
 
 def learn_encoder(X, weight, standardize, encoding):
@@ -404,15 +500,16 @@ def learn_encoder(X, weight, standardize, encoding):
     return ColumnEncoder.fit(X, weight, encoding, plain)
 
 
-class _Block(NamedTuple):
-    """The codes of one column: where they begin and end, and how they are centred and scaled."""
-
-    column: int
-    is_ramp: bool
-    low: np.ndarray
-    high: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
+def encoder_from(state):
+    """Build the encoder that a state, arrays by name, was taken from."""
+    if "mean" in state:
+        return Standardizer(**state)
+    parts: dict[str, dict] = {}
+    for key, values in state.items():
+        _, name, buffer = key.split(".")
+        parts.setdefault(name, {})[buffer] = values
+    kinds = {"columns": Standardizer, **CODES}
+    return ColumnEncoder(**{name: kinds[name](**buffers) for name, buffers in parts.items()})
 
 
 def _distinct(values, weight):
@@ -426,41 +523,17 @@ def _distinct(values, weight):
     return values.astype(np.float64), mass
 
 
-def _column_codes(column, values, weight, encoding):
-    """Choose the codes of a column from its distinct values and the weight of each."""
-    values, mass = _distinct(values, weight)
-    # Between two values, so that a value met again with another rounding has the same code.
+def _between(values):
+    """Return cuts between neighbours, so that a value met again with another rounding has the same code."""
     between = values[:-1] / 2 + values[1:] / 2
-    between = np.where((between >= values[:-1]) & (between < values[1:]), between, values[:-1])
+    return np.where((between >= values[:-1]) & (between < values[1:]), between, values[:-1])
+
+
+def _cuts(mass):
+    """Return the positions behind which quantiles cut a column of many values."""
     cumulated = np.cumsum(mass)
     cuts = np.unique(np.searchsorted(cumulated, np.arange(1, N_BINS) / N_BINS * cumulated[-1]))
-    cuts = cuts[cuts < len(between)]
-    few = len(values) <= FEW_VALUES
-    is_ramp = encoding == "piecewise" and not few
-    low = high = np.empty(0)
-    if 3 <= len(values) <= FEW_VALUES:
-        low, high = np.append(-np.inf, between), np.append(between, np.inf)
-    elif is_ramp:
-        edges = np.unique(values[[0, *cuts, -1]])
-        low, high = edges[:-1], edges[1:]
-    elif encoding == "thermometer" and not few:
-        low, high = between[cuts], np.full(len(cuts), np.inf)
-    code = _ramp if is_ramp else _indicator
-    moments = [_weighted_moments(1.0 * code(values, *ends), mass) for ends in zip(low, high, strict=True)]
-    mean, variance = np.array(moments).reshape(-1, 2).T
-    scale = np.sqrt(variance.sum()) / CODE_DEVIATION
-    return _Block(column, is_ramp, low, high, mean, np.full(len(low), scale))
-
-
-# Of arrays, when a code is learned, and of tensors, when it is used.
-
-
-def _indicator(x, low, high):
-    return (x > low) & (x <= high)
-
-
-def _ramp(x, low, high):
-    return ((x - low) / (high - low)).clip(0, 1)
+    return cuts[cuts < len(mass) - 1]
 
 
 def _weighted_moments(values, weight):
