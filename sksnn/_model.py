@@ -229,9 +229,8 @@ class _DoubleCopy:
     """
 
     def __init__(self):
-        self.is_stale = (
-            False  # while it trains: fused optimizers change weights without counting a new version
-        )
+        # While the network trains: fused optimizers change weights without counting a new version.
+        self.is_stale = False
         self.made = None
 
     def of(self, network, weights):

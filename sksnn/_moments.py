@@ -340,14 +340,15 @@ def layer_moments(estimator, X):
             )
             raise
     check_estimator(estimator)
-    with estimator._device_context():
-        inputs = estimator.net_.get_dataset(check_inputs(estimator, X, reset=False)).inputs
-        return network_moments(estimator.net_.module_.network, inputs)
+    model = estimator._model
+    with model.computing():
+        inputs = model.encode(check_inputs(estimator, X, reset=False))
+        return network_moments(model.module.network, inputs)
 
 
 def check_estimator(estimator):
     """Refuse what is no fitted estimator of ours."""
-    if not hasattr(estimator, "_make_blueprint"):
+    if not hasattr(estimator, "_target_type"):
         raise TypeError(
             "estimator must be an SNNClassifier, an SNNRegressor or, where a network is enough, a "
             f"torch.nn.Module; got {type(estimator).__name__}. Of a pipeline or a search, give the step "
@@ -450,11 +451,11 @@ def moment_history(estimator):
     (3, 5)
     """
     check_estimator(estimator)
-    rows = [(i, row) for i, row in enumerate(estimator.net_.history, start=1) if MEAN_KEY in row]
+    rows = [(i, row) for i, row in enumerate(estimator._model.history, start=1) if MEAN_KEY in row]
     if not rows:
         raise ValueError(
             "the estimator has recorded no moments. Fit it with callbacks=[sksnn.callbacks.MomentRecorder()]."
         )
     epoch = np.array([i for i, _ in rows])
     mean, variance = (np.array([row[key] for _, row in rows]) for key in (MEAN_KEY, VARIANCE_KEY))
-    return MomentHistory(epoch, mean, variance, FixedPoint.of(estimator.net_.module_.network))
+    return MomentHistory(epoch, mean, variance, FixedPoint.of(estimator._model.module.network))

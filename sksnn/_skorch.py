@@ -70,6 +70,13 @@ def overrides(callback, hook):
     return getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook)
 
 
+def reads_only(callback):
+    """Say whether a callback is known to leave the network and its gradients' memory alone."""
+    kind = type(callback)
+    scores = callable(getattr(callback, "scoring", None))  # a function of the user
+    return not scores and (kind in READING_ONLY or "reads_only" in vars(kind))
+
+
 def copy_callbacks(items):
     """Copy callbacks, so that the user's own keep their state and two fits do not share one.
 
@@ -145,7 +152,7 @@ class Hooks(Observer):
         super().__init__(
             batches=any(overrides(c, hook) for c in callbacks for hook in BATCH_HOOKS),
             gradients=any(overrides(c, "on_grad_computed") for c in callbacks),
-            may_touch=any(type(c) not in READING_ONLY for c in callbacks),
+            may_touch=not all(reads_only(c) for c in callbacks),
         )
         self.net = net
 

@@ -35,6 +35,8 @@ class MomentRecorder(Callback):
     5
     """
 
+    reads_only = True  # the network is left as it is
+
     def __init__(self, n_rows=256):
         self.n_rows = n_rows
 

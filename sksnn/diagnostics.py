@@ -187,7 +187,7 @@ def check_self_normalization(estimator, X):
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     if n_rows < 2:
         raise ValueError(f"X must have at least 2 rows to compare; got {n_rows}. Give a few hundred.")
-    network = estimator if isinstance(estimator, nn.Module) else estimator.net_.module_.network
+    network = estimator if isinstance(estimator, nn.Module) else estimator._model.module.network
     in_layers = list(_find_in_layers(estimator, moments)) or list(_find_in_weights(estimator, moments))
     in_dropout = _find_in_dropout(network, moments.fixed_point is not None)
     return Verdict((*_find_in_inputs(estimator, moments), *in_layers, *in_dropout), moments)
