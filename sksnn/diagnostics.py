@@ -263,7 +263,7 @@ def _find_in_weights(estimator, moments):
         return
     problem = (
         f"Weights are no longer normalised: those of hidden layer {worst + 1} of {len(taus)} have a tau of "
-        f"{taus[worst]:.2g}, and moments tend to a fixed point only for a tau between "
+        f"{taus[worst]:.2g}, and moments converge to a fixed point only for a tau between "
         f"{least:.2f} and {largest:.2f}; variances of the layers run from "
         f"{moments.variance[1:].min():.2g} to {moments.variance[1:].max():.2g}."
     )

@@ -7,7 +7,7 @@ There are ten stratified folds. For each test fold, the fold before it is the va
 validation fold. The test AUC is that of the settings with the best validation AUC. The paper's own folds are
 not published, and its grid had 180 settings.
 
-Each result is appended to the file at once, so a stopped run can be continued. The table is printed beside
+Each result is appended to the file at once, so a stopped run can be continued. The table is printed with
 the published one and written to htru2_table.csv.
 """
 
