@@ -2,9 +2,9 @@
 What ordinary dropout does to SELU's moments
 ============================================
 
-Dropout sets units to 0 and scales the others up. That keeps the mean, and adds variance; over the layers
-of a SELU network, mean and variance then settle elsewhere than at 0 and 1. Alpha dropout sets units to
-SELU's lowest value instead, and an affine map brings mean and variance back.
+Dropout sets units to 0 and scales the others up. This keeps the mean but increases the variance. Over the
+layers of a SELU network, mean and variance then converge to values other than 0 and 1. Alpha dropout sets
+units to SELU's lowest value instead, and then restores mean and variance by an affine map.
 """
 
 import os
@@ -28,7 +28,8 @@ LAYERS, WIDTH = 16, 64 if FAST else 512
 # %%
 # One layer
 # ---------
-# SELU units at the fixed point, mean 0 and variance 1. Alpha dropout's a and b follow from its rate.
+# The SELU units have mean 0 and variance 1, the fixed point. The coefficients a and b of alpha dropout are
+# determined by its rate.
 
 generator = torch.Generator().manual_seed(0)
 units = F.selu(torch.randn(1_000_000, generator=generator))
@@ -60,14 +61,14 @@ for rate in RATES:
 # %%
 # Many layers
 # -----------
-# The handwritten digits in a network of 16 layers with LeCun's weights, not trained: mean and variance of
-# all units of a layer, behind its dropout.
+# The handwritten digits pass through an untrained network of 16 layers with LeCun-normal weights. Mean and
+# variance are taken over all units of a layer, after its dropout.
 
 digits = torch.tensor(StandardScaler().fit_transform(load_digits().data), dtype=torch.float32)
 
 
 def measure(dropout, rate):
-    """Return mean and variance of the inputs and behind each layer."""
+    """Return mean and variance of the inputs and after each layer."""
     weights = torch.Generator().manual_seed(1)
     x, moments = digits, []
     for _ in range(LAYERS):
@@ -78,13 +79,13 @@ def measure(dropout, rate):
 
 
 # %%
-# And what the map of the moments says, with ordinary dropout in each layer: the mean stays,
-# the variance becomes (variance + rate * mean^2) / (1 - rate). The square of a layer's mean is random, too,
-# in the sums of weights above it, and counts as variance there.
+# The map of the moments predicts mean and variance with ordinary dropout in each layer. Dropout keeps the
+# mean of a layer and changes its variance to (variance + rate * mean^2) / (1 - rate). The weights of the next
+# layer have random sums, so the squared mean of a layer adds to the variance of the next net inputs.
 
 
 def predict(rate):
-    """Return mean and variance of inputs of moments (0, 1) and behind each layer, by theory."""
+    """Return mean and variance by theory: those of the inputs, (0, 1), and those after each layer."""
     moments = [(0.0, 1.0)]
     for _ in range(LAYERS):
         mean, variance = moments[-1]

@@ -2,8 +2,8 @@
 Choosing an architecture by grid search
 =======================================
 
-``architecture`` is a parameter like any other. A grid search over the SNN, the six kinds of network that
-the paper compares it with, and two depths, on scikit-learn's breast cancer data.
+``architecture`` is a parameter like any other. This example searches over the SNN, the six kinds of network
+that the paper compares it with, and two depths, on scikit-learn's breast cancer data.
 """
 
 import os
@@ -21,8 +21,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_sp
 from sksnn import SNNClassifier
 from sksnn.architectures import ARCHITECTURES
 
-plt.style.use("petroff10")  # colours that all can tell apart
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
+plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
 if FAST:
     warnings.simplefilter("ignore")
 
@@ -32,7 +32,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, benign, test_size=0.3, ra
 # %%
 # The search
 # ----------
-# Seven architectures, two depths, four folds: 56 fits. ``refit`` makes a last one of the best.
+# Seven architectures, two depths and four folds make 56 fits. ``refit`` then fits the best setting once more.
 
 search = GridSearchCV(
     SNNClassifier(n_units=32, layer_form="rectangular", max_epochs=2 if FAST else 20, random_state=0),
@@ -40,7 +40,7 @@ search = GridSearchCV(
     scoring="neg_log_loss",
     cv=StratifiedKFold(2 if FAST else 4, shuffle=True, random_state=0),
 )
-search.estimator.fit(X_train, y_train)  # so that what a first fit loads is not in the times
+search.estimator.fit(X_train, y_train)  # the first fit loads libraries, which should not be timed
 start = time.perf_counter()
 search.fit(X_train, y_train)
 seconds = time.perf_counter() - start
@@ -55,7 +55,8 @@ for i in order:
     print(f"{folds[i].std(ddof=1) / np.sqrt(n_folds):.3f} {results['mean_fit_time'][i]:10.2f}")
 
 # %%
-# How much of this is chance? The folds are the same for all, so differences can be taken fold by fold.
+# Which differences are larger than chance? All settings have the same folds, so their scores can be compared
+# fold by fold.
 
 differences = folds - folds[search.best_index_]
 standard_error = differences.std(axis=1, ddof=1) / np.sqrt(n_folds)
@@ -68,8 +69,8 @@ print(f"on {len(y_test)} test rows: log-loss {test_loss:.3f}, accuracy {accuracy
 # %%
 # The picture
 # -----------
-# A dot is a fold, a bar the mean over the folds. The cross is the chosen network on rows that the search
-# has not seen: the score that a network is chosen for is not what to expect of it.
+# Each dot is a fold, each bar the mean over the folds. The cross is the chosen network on rows that the
+# search has not seen. The score by which a network was chosen is too optimistic as an estimate for new rows.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(14, 5), layout="constrained", width_ratios=[3, 2])
 names = list(ARCHITECTURES)

@@ -2,9 +2,10 @@
 A self-normalizing convolutional network
 ========================================
 
-Any torch module can be the network of ``SNNClassifier``. Here it is a convolutional one, as in the tutorials
-of the paper's authors: SELU, LeCun's weights, alpha dropout. It learns scikit-learn's handwritten digits,
-images of 8 x 8 pixels, beside the same network with ReLU and an SNN that knows nothing of images.
+Any torch module can be the network of ``SNNClassifier``. Here it is a convolutional network with SELU,
+LeCun-normal weights and alpha dropout, as in the tutorials of the paper's authors. It learns scikit-learn's
+handwritten digits, images of 8 x 8 pixels, and is compared with the same network with ReLU and with an SNN of
+linear layers.
 """
 
 import os
@@ -25,21 +26,21 @@ from sksnn import SNNClassifier
 from sksnn.diagnostics import layer_moments
 from sksnn.networks import AlphaDropout, lecun_normal_
 
-plt.style.use("petroff10")  # colours that all can tell apart
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
+plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
 if FAST:
     warnings.simplefilter("ignore")
 
 X, digit = load_digits(return_X_y=True)
-X = (X - X.mean()) / X.std()  # one scale for all pixels, so that rare ones do not stand out
+X = (X - X.mean()) / X.std()  # one scale for all pixels, so that rarely used ones stay small
 X_train, X_test, y_train, y_test = train_test_split(X, digit, test_size=0.5, random_state=0, stratify=digit)
 
 # %%
 # The network
 # -----------
-# ``lecun_normal_`` serves convolutions as it serves linear layers: what counts is the number of inputs to
-# a unit, channels times kernel. Max pooling would not keep mean 0 and variance 1: here a stride of 2 halves
-# the images instead.
+# ``lecun_normal_`` works for convolutions as for linear layers: the variance depends on the number of inputs
+# to a unit, channels times kernel size. Max pooling would not keep mean 0 and variance 1, so a stride of 2
+# halves the images instead.
 
 
 class ConvNet(nn.Module):
@@ -78,8 +79,8 @@ class ConvNet(nn.Module):
 # %%
 # Training
 # --------
-# The callable ``(n_inputs, n_outputs) -> Module`` decides on layers and dropout; optimizer, schedule and the
-# rest are the estimator's. Each network learns from 60 to 480 digits, three times with different seeds.
+# The callable ``(n_inputs, n_outputs) -> Module`` determines layers and dropout. The optimizer, the schedule
+# and the rest come from the estimator. Each network learns from 60 to 480 digits, with three seeds.
 
 networks = {
     "SELU, convolutional": dict(architecture=ConvNet, standardize=False),
@@ -104,7 +105,7 @@ for name, parameters in networks.items():
 # %%
 # A look inside
 # -------------
-# ``net_.module_.network`` is our module, trained; ``layer_moments`` measures what each of its layers makes.
+# ``net_.module_.network`` is the trained module. ``layer_moments`` measures the activations of its layers.
 
 best = models["SELU, convolutional"]
 features = best.net_.module_.network.features

@@ -1,11 +1,11 @@
 """
-Who still trains at 32 layers
-=============================
+Which networks still train with 32 layers
+=========================================
 
-SELU with LeCun's weights keeps the activations at mean 0, variance 1 through any number of layers. Four
-networks of 8, 16 and 32 layers on scikit-learn's handwritten digits, all trained alike: plain gradient
-descent, one learning rate, no dropout, no weight decay. Another rate might suit another network better:
-this is who trains without being tuned.
+SELU with LeCun-normal weights keeps the activations near mean 0 and variance 1 through any number of layers.
+This example trains four kinds of network with 8, 16 and 32 layers on scikit-learn's handwritten digits. All
+are trained in the same way: plain gradient descent, one learning rate, no dropout, no weight decay. Another
+rate might suit another network better: the example shows which networks train without tuning.
 """
 
 import os
@@ -24,10 +24,10 @@ from torch import nn
 
 from sksnn import SNNClassifier
 
-plt.style.use("petroff10")  # colours that all can tell apart
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
+plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
 DEPTHS, WIDTH, EPOCHS = (8, 16, 32), 64, 1 if FAST else 20
-warnings.simplefilter("ignore", ConvergenceWarning)  # that a network has learned nothing is a result here
+warnings.simplefilter("ignore", ConvergenceWarning)  # here it is a result that a network learns nothing
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
@@ -35,8 +35,9 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, strati
 # %%
 # Four networks
 # -------------
-# Three come by name. The fourth is the SNN with nothing changed but its weights and biases: the weights that
-# torch draws for a linear layer have a third of the variance that SELU needs, and its biases are random.
+# Three of them are built-in architectures. The fourth is the SNN with torch's initial weights and biases: the
+# weights that torch draws for a linear layer have a third of the variance that SELU needs, and the biases are
+# random.
 
 
 def selu_with_torch_weights(depth):

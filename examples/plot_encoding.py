@@ -2,9 +2,10 @@
 How columns enter the network
 =============================
 
-A network of a few layers is smooth: where the target jumps with one column, it needs many epochs to learn
-where. Codes set beside the column give it the places at which to bend. Here prices depend on one number,
-with three jumps, and are read from few and noisy rows.
+A network of a few layers is a smooth function. If the target jumps at some value of a column, the network
+needs many epochs to learn where. Codes are further inputs computed from the column, with edges at which the
+network can change its slope. Here a price depends on one number, with three jumps, and is learned from few
+and noisy rows.
 """
 
 # %%
@@ -37,9 +38,9 @@ grid = np.linspace(0, 8, 500)
 # Three codes, learned from the rows
 # ----------------------------------
 #
-# "thermometer" has an indicator of being above each of eight quantiles, "piecewise" a ramp through each of
-# the nine parts between them. Few distinct values, here the number rounded to multiples of 4, are given as
-# indicators by every encoding, "onehot" among them. Where rows are dense, places to bend are dense.
+# "thermometer" has an indicator of being above each of eight quantiles, "piecewise" a ramp across each of the
+# nine parts between them. A column with few distinct values, here the number rounded to multiples of 4, gets
+# one indicator per value in every encoding, including "onehot". Where there are many rows, edges are close.
 
 columns = {"onehot": np.round(x / 4) * 4, "thermometer": x, "piecewise": x}
 codes = {}
@@ -49,8 +50,8 @@ for encoding, column in columns.items():
     print(f"{encoding}: {len(codes[encoding])} codes")
 
 # %%
-# What they are worth
-# -------------------
+# Fits with and without codes
+# ---------------------------
 #
 # Both networks have the same layers and train for the same epochs.
 

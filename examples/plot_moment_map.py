@@ -3,8 +3,8 @@ Why activations normalise themselves: the map of the moments
 ============================================================
 
 Each layer of a self-normalizing network maps the mean and the variance of its inputs to those of its
-outputs. The paper calls this map g; its figure 2 shows g leading to mean 0, variance 1. Here it is drawn
-by ``MomentMapDisplay`` from ``sksnn.theory``, and checked against layers of random weights.
+outputs. The paper calls this map g, and its figure 2 shows that g leads to mean 0 and variance 1. This
+example draws g with ``MomentMapDisplay``, and compares it with layers of random weights.
 """
 
 import os
@@ -22,20 +22,20 @@ FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: fewer rows thro
 # %%
 # One layer
 # ---------
-# The sum omega of a unit's weights and the sum tau of their squares are all that g needs to know of them.
-# 0 and 1 are what LeCun's initialisation gives on average. omega = 0.1, tau = 1.1 is a corner of what
-# Theorem 1 allows: there, too, g leads to a fixed point, only to another one.
+# g depends on the weights only through omega, the sum of a unit's weights, and tau, the sum of their squares.
+# With LeCun's initialisation these are 0 and 1 on average. omega = 0.1, tau = 1.1 is a corner of the domain
+# of Theorem 1. There g leads to a fixed point, too, but to another one.
 
 for omega, tau in [(0.0, 1.0), (0.1, 1.1)]:
     mean, variance = theory.fixed_point(omega, tau)
     factor = theory.contraction_factor(mean, variance, omega, tau)
     print(f"omega {omega}, tau {tau}: fixed point mean {mean:.4f}, variance {variance:.4f};", end=" ")
-    print(f"small distances from it shrink to {factor:.2f} or less a layer")
+    print(f"small distances from it shrink to {factor:.2f} or less per layer")
 
 # %%
 # Many layers
 # -----------
-# What g says of the variance, layer by layer, for inputs of variance 0.02 to 16 ...
+# First the variance that g predicts for each layer, for inputs of variance 0.02 to 16.
 
 LAYERS = 32
 starts = np.array([0.02, 0.1, 0.4, 1.0, 2.5, 6.0, 16.0])
@@ -43,8 +43,8 @@ _, predicted = theory.moment_trajectory(0.0, starts, [(0.0, 1.0)] * LAYERS)
 _, vanishing = theory.moment_trajectory(0.0, 1.0, [(0.0, 1 / 3)] * LAYERS)
 
 # %%
-# ... and what Gaussian rows do in layers of 1000 units, with weights drawn at random and then given
-# omega = 0 and tau = 1 exactly.
+# Then the measured variance of Gaussian rows in layers of 1000 units. The weights are drawn at random, then
+# shifted and scaled so that omega = 0 and tau = 1 exactly.
 
 
 def measure(start, n_rows=300, n_units=1000, seed=0):
@@ -70,9 +70,9 @@ print(f"with torch's own initialisation, tau = 1/3, by theory: {vanishing[-1]:.1
 # %%
 # The picture
 # -----------
-# Left and middle: arrows from (mean, variance) towards where g takes them, coloured by how far that is. In
-# black, four inputs (squares) and what becomes of them layer by layer: one layer brings the mean near 0, some
-# more the variance near 1.
+# Left and middle: arrows from (mean, variance) in the direction in which g moves them, coloured by the length
+# of the step. Four inputs (squares) and their path through the layers are black: after one layer the mean is
+# near 0, after some more the variance is near 1.
 
 figure, axes = plt.subplots(1, 3, figsize=(17, 5.4), layout="constrained")
 starts_2d = [(mean, variance) for mean in (-0.4, 0.4) for variance in (0.1, 2.9)]

@@ -2,11 +2,12 @@
 Many tasks, many labels missing
 ===============================
 
-Twelve toxicity assays of the Tox21 challenge: for each compound only some were measured. One network
-learns all of them; where a label is missing, it is left out of the loss, and of the scores.
+The Tox21 challenge has twelve toxicity assays, and for each compound only some of them were measured. One
+network learns all of them. Missing labels are left out of the loss and of the scores.
 
-The data are read from the folder ``tox21`` under the environment variable ``SKSNN_DATA``. Without it the
-example makes seven tasks of scikit-learn's handwritten digits, and removes most of their labels.
+The data are read from the subfolder ``tox21`` of the folder that the environment variable ``SKSNN_DATA``
+names. Without it the example makes seven tasks from scikit-learn's handwritten digits, and removes most of
+their labels.
 """
 
 import os
@@ -31,8 +32,8 @@ from sksnn.datasets import load_tox21
 from sksnn.metrics import masked_roc_auc_score
 
 DATA = os.environ.get("SKSNN_DATA")
-plt.style.use("petroff10")  # colours that all can tell apart
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
+plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
 if FAST:
     warnings.simplefilter("ignore")
 
@@ -40,13 +41,13 @@ if FAST:
 # The data
 # --------
 # Tox21: structural keys (ECFP4 and MACCS bits that at least 5 % of the training compounds have) and 216
-# descriptors, squashed as in the challenge winners' pipeline. The challenge's leaderboard compounds are
-# watched for early stopping. The challenge's test compounds are not among the data, so one of the
-# published folds of the training compounds is kept for the test.
+# descriptors, squashed by tanh as in the challenge winners' pipeline. The challenge's leaderboard compounds
+# serve for early stopping. The data do not contain the challenge's test compounds, so one of the published
+# folds of the training compounds is used as the test set.
 
 
 def load_tox21_tasks():
-    """Return tasks, then X and Y of training, watched and test compounds."""
+    """Return the tasks, then X and Y of the training, validation and test compounds."""
     data = load_tox21()
     parsed = np.flatnonzero(data.parsed)  # a few structures could not be read
     train, watched = (np.intersect1d(rows, parsed) for rows in data.tuning)
@@ -62,12 +63,12 @@ def load_tox21_tasks():
 
 
 # %%
-# Digits: seven questions that have different digits in common; four of five answers are removed from the
-# rows that are learned from.
+# Digits: seven binary questions about the digit. Four of five answers are removed from the rows that are not
+# test rows.
 
 
 def load_digit_tasks():
-    """Return tasks, then X and Y of training, watched and test digits."""
+    """Return the tasks, then X and Y of the training, validation and test digits."""
     groups = {
         "even": [0, 2, 4, 6, 8],
         "five or more": [5, 6, 7, 8, 9],
@@ -95,8 +96,8 @@ print(f"{np.isnan(Y_train).mean():.0%} of the labels are missing")
 # %%
 # One network for all tasks
 # -------------------------
-# ``fit`` needs nothing special: NaN marks a missing label. Labels are not smoothed: where a few percent
-# of the answers are yes, smoothing would blur just these.
+# ``fit`` needs no further arguments: NaN marks a missing label. Labels of tasks are not smoothed: if only a
+# few percent of the answers are yes, smoothing would outweigh them.
 
 start = time.perf_counter()
 snn = SNNClassifier(n_units=512, lr=3e-4, max_epochs=2 if FAST else 60, random_state=0)
@@ -105,13 +106,13 @@ scores = {"one SNN": masked_roc_auc_score(Y_test, snn.predict_proba(X_test), ave
 print(f"one SNN: {time.perf_counter() - start:.0f} s, best epoch {snn.best_epoch_} of {snn.n_iter_}")
 
 # %%
-# One model a task
-# ----------------
-# What one does without masks: a model for each task, trained on the rows that have its label.
+# One model per task
+# ------------------
+# The alternative without masks is one model per task, trained on the rows that have its label.
 
 
 def fit_each_task(model):
-    """Fit clones of a model to the tasks; return P(y = 1) of the test rows, a column a task."""
+    """Fit clones of a model to the tasks; return P(y = 1) of the test rows, one column per task."""
     columns = []
     for labels in Y_train.T:
         present = ~np.isnan(labels)
@@ -138,7 +139,7 @@ print(f"{'mean':16s}" + "".join(f"{np.nanmean(score):26.3f}" for score in scores
 # %%
 # The picture
 # -----------
-# Above, what there is to learn from: labels of the training rows. Below, what came of it.
+# The upper plot shows the labels of the training rows, the lower plot the scores.
 
 figure, (above, below) = plt.subplots(
     2, 1, figsize=(12, 7), sharex=True, layout="constrained", height_ratios=[2, 3]
@@ -161,7 +162,7 @@ for i, (name, score) in enumerate(scores.items()):
     )
 below.set_ylim(max(0, min(map(np.nanmin, scores.values())) - 0.05), 1)
 below.set_xticks(place, tasks, rotation=30, ha="right")
-below.set(ylabel="ROC AUC on the test rows", title="One network for all tasks, or one model a task")
+below.set(ylabel="ROC AUC on the test rows", title="One network for all tasks, or one model per task")
 below.grid(axis="y", alpha=0.4)
 below.set_axisbelow(True)
 below.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -2,15 +2,15 @@
 A first look: fit, stop early, search, save, and learn several tasks at once
 ============================================================================
 
-Self-normalizing networks are ordinary scikit-learn estimators here. This example uses the
+Self-normalizing networks are ordinary scikit-learn estimators in this package. This example uses the
 handwritten digits and the breast cancer data that come with scikit-learn, and takes a few seconds.
 """
 
 # %%
 # A fit with early stopping, in a Pipeline
 # ----------------------------------------
-# Some pixels of the digits are always blank; the first step drops them. The network standardises
-# what is left by itself, holds a tenth of the rows back, and keeps the weights of its best epoch.
+# Some pixels of the digits are always blank; the first step drops them. The network standardises the
+# other columns, uses a tenth of the rows for validation, and keeps the weights of its best epoch.
 
 import os
 import pickle
@@ -30,7 +30,7 @@ from sksnn import SNNClassifier
 from sksnn.metrics import masked_roc_auc_score
 
 MAX_EPOCHS = 40
-if os.environ.get("SKSNN_EXAMPLES_FAST"):  # for tests: worse results, sooner
+if os.environ.get("SKSNN_EXAMPLES_FAST"):  # for tests: faster, with worse results
     MAX_EPOCHS = 4
     warnings.simplefilter("ignore")
 
@@ -48,7 +48,7 @@ print(f"        best epoch {snn.best_epoch_} of {snn.n_iter_}")
 # %%
 # A small grid search
 # -------------------
-# How deep, and how much dropout? Every parameter can be searched as in any other estimator.
+# Which depth and how much dropout? Every parameter can be searched, as in any other estimator.
 
 X_cancer, benign = load_breast_cancer(return_X_y=True)
 search = GridSearchCV(
@@ -65,7 +65,7 @@ print(f"        log-loss {-search.best_score_:.3f}, mean of {search.cv} folds")
 # %%
 # A pickle round trip
 # -------------------
-# A fitted model is plain numpy arrays when it is pickled, and predicts exactly the same afterwards.
+# A fitted model is pickled as numpy arrays, and the loaded model makes exactly the same predictions.
 
 saved = pickle.dumps(clf)
 loaded = pickle.loads(saved)
@@ -75,8 +75,8 @@ print(f"pickle: {len(saved) / 1e3:.0f} kB, predictions equal after loading")
 # %%
 # Several tasks, labels missing
 # -----------------------------
-# Three yes-or-no questions about each digit, and for each question two thirds of the answers
-# unknown. One network learns all three from the labels that are there.
+# Three yes-or-no questions are asked about each digit, and for each question two thirds of the answers
+# are unknown. One network learns all three from the labels that are present.
 
 TASKS = {
     "even": digit % 2 == 0,
@@ -97,7 +97,7 @@ print(", ".join(f"{auc:.3f} ({task})" for task, auc in zip(TASKS, aucs, strict=T
 # The picture
 # -----------
 
-plt.style.use("petroff10")  # colours that all can tell apart
+plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
 
 epochs = np.arange(1, snn.n_iter_ + 1)

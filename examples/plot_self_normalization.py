@@ -2,9 +2,9 @@
 Self-normalization, layer by layer
 ==================================
 
-What 16 layers make of mean and variance: the SNN and the six kinds of network that the paper compares it
-with, before and after training on scikit-learn's handwritten digits, measured and drawn by
-``sksnn.diagnostics``.
+How mean and variance change over 16 layers, in the SNN and in the six kinds of network that the paper
+compares it with, before and after training on scikit-learn's handwritten digits. ``sksnn.diagnostics``
+measures and draws them.
 """
 
 import copy
@@ -25,8 +25,8 @@ from sksnn import SNNClassifier
 from sksnn.architectures import ARCHITECTURES
 from sksnn.diagnostics import LayerMomentsDisplay, check_self_normalization, layer_moments
 
-plt.style.use("petroff10")  # colours that all can tell apart
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: worse results, sooner
+plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
 LAYERS, WIDTH, EPOCHS = 16, 64, 1 if FAST else 12
 X, digit = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, digit, random_state=0, stratify=digit)
@@ -37,13 +37,14 @@ if FAST:
 # %%
 # Measuring
 # ---------
-# ``layer_moments`` sees what each linear layer reads, in all seven networks: behind the SELU or ReLU, and
-# what is added or mixed to that. It measures as predictions are made, where batch norm uses averages that it
-# has kept in training. Before training it has none; so it takes the moments of the rows themselves first.
+# ``layer_moments`` measures the inputs of each linear layer in all seven networks: the values after the SELU
+# or ReLU, and after what shortcuts or gates add to them. It measures in evaluation mode, in which batch norm
+# uses the averages kept in training. Before training there are none, so here they are first set to the
+# moments of the rows.
 
 
 def moments(network, X):
-    """Return the moments of all layers, with batch norm's averages replaced by those of the rows."""
+    """Return the moments of all layers, with batch norm's averages set to the moments of the rows."""
     network = copy.deepcopy(network).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d):
@@ -54,7 +55,7 @@ def moments(network, X):
 
 
 class BeforeTraining(Callback):
-    """Keep the moments of the network that training starts from."""
+    """Store the moments of the network before training."""
 
     def __init__(self):
         self.kept = []
@@ -66,7 +67,7 @@ class BeforeTraining(Callback):
 # %%
 # Training
 # --------
-# One setting for all seven, tuned for none: width 64, no dropout, otherwise the estimator's defaults.
+# All seven have the same setting, which was not tuned for any: width 64, no dropout, otherwise the defaults.
 
 results = {}
 print("accuracy on the test rows; mean and variance of layer 16, over rows and units\n")
@@ -97,10 +98,11 @@ print(f"\nthe SNN. {verdict}")
 # %%
 # The picture
 # -----------
-# Dots: a layer as a whole, over rows and units. Shade: nine tenths of its units, one by one; where it leaves
-# the picture below, some units hardly vary from row to row. Of the seven, the SNN alone stays around mean 0
-# and variance 1, before and after, and none of its units fades. The zigzag of the residual network is the
-# inside of its blocks against what adds up behind them. Some pixels never change: hence the shade at layer 0.
+# Dots: moments of a whole layer, over rows and units. Shading: the range of nine tenths of its units. If the
+# shading leaves the plot at the bottom, some units hardly vary between rows. Only the SNN stays near mean 0
+# and variance 1 before and after training, and none of its units has a vanishing variance. The residual
+# network alternates between layers inside its blocks and the sums after them. The shading at layer 0 is due
+# to pixels that never change.
 
 figure, axes = plt.subplots(
     2, len(results), figsize=(17, 6.4), layout="constrained", sharex=True, sharey="row"

@@ -1,4 +1,4 @@
-"""Files of data and their checksums; arrays, or an error that says what to put where."""
+"""Read data files and check their checksums; errors say which file to put where."""
 
 import csv
 import difflib
@@ -18,12 +18,12 @@ import numpy as np
 
 
 class Home:
-    """A folder of data, with the checksums of its SHA256SUMS file, where it has one.
+    """A folder of data, with the checksums of its SHA256SUMS file if it has one.
 
     Parameters
     ----------
     data_home : str, path-like or None
-        None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
     """
 
     def __init__(self, data_home):
@@ -41,12 +41,12 @@ class Home:
             )
 
     def path(self, *candidates):
-        """Return the first of some relative paths that exists; the first, if none does."""
+        """Return the first of the relative paths that exists, or the first of all if none exists."""
         paths = [self.folder / candidate for candidate in candidates]
         return next((path for path in paths if path.exists()), paths[0])
 
     def read(self, path, way_out):
-        """Return a file's bytes, compared with its checksum; say the way out if it is missing or altered."""
+        """Return the bytes of a file; raise an error with `way_out` if it is missing or altered."""
         try:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -61,7 +61,7 @@ class Home:
         return content
 
     def _checksum(self, path):
-        """Return what SHA256SUMS says of a file, or None."""
+        """Return the checksum of a file in SHA256SUMS, or None if it is not listed."""
         sums = self.folder / "SHA256SUMS"
         if not sums.is_file():
             return None
@@ -72,11 +72,11 @@ class Home:
 
 
 def damaged(path, found, way_out):
-    """Return the error for a file that does not hold what it must."""
+    """Return the error for a file whose content is wrong."""
     return ValueError(f"{path} is damaged, or is another file: {found}. {way_out}")
 
 
-# What np.load raises on a file that is cut short, has flipped bits, or is something else.
+# Errors that np.load raises for a file that is cut short, has flipped bits, or is not an .npz file.
 UNREADABLE = (
     *(ValueError, TypeError, EOFError, OSError, KeyError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error),
@@ -101,10 +101,10 @@ def unzipped(content, path, way_out):
 
 
 def number_table(content, path, way_out, missing=False, **loadtxt):
-    """Return the numbers of a text file, (n_rows, n_columns) in float64; NaN only if some may be missing."""
+    """Return the numbers of a text file, float64 of shape (n_rows, n_columns); NaN only if `missing`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on a file without numbers: an error, below
+            warnings.simplefilter("ignore", UserWarning)  # for a file without numbers, an error below
             table = np.loadtxt(io.StringIO(content.decode()), ndmin=2, **loadtxt)
     except ValueError as error:
         raise damaged(path, f"it must be a table of numbers; {error}", way_out) from error
@@ -114,7 +114,7 @@ def number_table(content, path, way_out, missing=False, **loadtxt):
 
 
 def named_table(home, path, way_out):
-    """Return names and numbers of a gzipped CSV file."""
+    """Return the column names and the numbers of a gzipped CSV file."""
     content = unzipped(home.read(path, way_out), path, way_out)
     names = content.split(b"\n", 1)[0].decode("ascii", "replace").strip().split(",")
     table = number_table(content, path, way_out, skiprows=1, delimiter=",")
@@ -124,7 +124,7 @@ def named_table(home, path, way_out):
 
 
 def check_name(name, what):
-    """Reject what is no name of a data set: a name becomes part of a path."""
+    """Reject anything that cannot be the name of a data set, since names become parts of paths."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(
             f"name must be the name of a data set: letters, digits, hyphens; got {name!r}. "
@@ -133,13 +133,13 @@ def check_name(name, what):
 
 
 def similar_names(name, names):
-    """Return a sentence on names like the one that was not found."""
+    """Return a sentence that lists names similar to the one that was not found."""
     close = difflib.get_close_matches(name, names, n=3)
     return f"Found and similar: {', '.join(close)}." if close else f"{len(names)} other sets were found."
 
 
 def text_lines(content, path, way_out):
-    """Return the lines of a text; there must be one."""
+    """Return the lines of a text, which must have at least one."""
     lines = content.decode("utf-8", "replace").splitlines()
     if not lines:
         raise damaged(path, "it must have lines of text", way_out)
@@ -147,10 +147,10 @@ def text_lines(content, path, way_out):
 
 
 def text_columns(content, path, way_out):
-    """Return the columns of a CSV text by name, arrays of str."""
+    """Return the columns of a CSV text by name, as arrays of str."""
     try:
         header, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
-        if rows and len(rows[0]) == len(header) + 1:  # R leaves out the name of the rows' names
+        if rows and len(rows[0]) == len(header) + 1:  # R writes no name for the column of row names
             header = ["", *header]
         return dict(zip(header, (np.array(column) for column in zip(*rows, strict=True)), strict=True))
     except (ValueError, csv.Error) as error:
@@ -158,7 +158,7 @@ def text_columns(content, path, way_out):
 
 
 def floats(columns):
-    """Return columns of str as (n_rows, n_columns) float64, NaN where nothing stands, or NA."""
+    """Return columns of str as float64 of shape (n_rows, n_columns); empty text and NA become NaN."""
     text = np.column_stack(columns)
     return np.where(np.isin(text, ["", "NA"]), "nan", text).astype(np.float64)
 
@@ -167,7 +167,7 @@ def floats(columns):
 
 
 def give(bunch, return_X_y, as_frame):
-    """Return a Bunch, or its X and y; as pandas objects if asked for."""
+    """Return a Bunch, or its X and y if `return_X_y`; with pandas objects if `as_frame`."""
     if as_frame:
         try:
             import pandas as pd
@@ -184,11 +184,11 @@ def give(bunch, return_X_y, as_frame):
 
 
 def numbered(n_features):
-    """Return scikit-learn's names for columns without names."""
+    """Return the names that scikit-learn gives to columns without names."""
     return [f"x{i}" for i in range(n_features)]
 
 
 def pairs(is_test, rows=None):
-    """Return (train, test) row numbers for each line of a (n_folds, n_rows) array of flags."""
+    """Return the row numbers (train, test) for each row of `is_test`, flags of shape (n_folds, n_rows)."""
     rows = np.arange(is_test.shape[1]) if rows is None else rows
     return [(rows[~flags], rows[flags]) for flags in is_test.astype(bool)]

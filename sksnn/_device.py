@@ -1,4 +1,4 @@
-"""Devices, precision, memory and threads, the random sources of a fit, tensors as plain arrays."""
+"""Devices, precision, memory, threads, the random generators of a fit, and tensors as numpy arrays."""
 
 import ctypes
 import threading
@@ -12,14 +12,14 @@ from threadpoolctl import ThreadpoolController
 
 from ._warnings import warn_user
 
-# Multiply-adds of a training step's forward pass, for each thread at least. With less, two threads were 0
-# to 15 % faster than one on an idle machine, and six times slower on a busy one, where each product waits
-# for both (examples/benchmarks/threads.py).
+# Least number of multiply-adds per thread in the forward pass of a training step. With less work, two threads
+# were 0 to 15 % faster than one on an idle machine. On a busy machine they were six times slower, since each
+# product waits for both threads (examples/benchmarks/threads.py).
 WORK_PER_THREAD = 2**23
 
 
 def resolve_device(device):
-    """Turn the `device` parameter into a torch.device that is there.
+    """Turn the `device` parameter into a torch.device that is available.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def resolve_device(device):
 
 
 def device_or_cpu(device):
-    """Resolve a device, or fall back to the CPU with a warning: for estimators fitted elsewhere."""
+    """Resolve the device of an estimator fitted elsewhere; warn and return the CPU if it is not available."""
     try:
         return resolve_device(device)
     except ValueError:
@@ -68,7 +68,7 @@ def parameter_dtype(precision, device):
     Raises
     ------
     ValueError
-        If the device has no such numbers.
+        If the device does not support the precision.
     """
     if precision == "float64" and device.type == "mps":
         raise ValueError(
@@ -79,7 +79,7 @@ def parameter_dtype(precision, device):
 
 @contextmanager
 def matmul_precision(precision, device):
-    """Allow or forbid TF32 while the block runs; torch's own setting comes back after it."""
+    """Allow or forbid TF32 inside the block, then restore torch's setting."""
     if device.type != "cuda":
         yield
         return
@@ -96,7 +96,7 @@ def matmul_precision(precision, device):
 
 @contextmanager
 def memory_explained(device):
-    """Turn torch's out-of-memory errors into one that says what to change."""
+    """Turn torch's out-of-memory errors into a MemoryError that says what to change."""
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -109,9 +109,9 @@ def memory_explained(device):
 
 
 def without_waiting(tensor, device):
-    """Move a tensor from the host to a device; a CUDA device takes it when it gets there.
+    """Copy a tensor from the host to a device, asynchronously if it is a CUDA device.
 
-    A plain copy would let the host wait until all work before it is done, in each epoch.
+    A plain copy would make the host wait for all previous work of the device, in each epoch.
     """
     if device.type != "cuda":
         return tensor.to(device)
@@ -125,10 +125,10 @@ def _openmp_libraries():
 
 @cache
 def torch_mkl():
-    """Return the library with the MKL inside torch, or None.
+    """Return the library of torch that contains MKL, or None.
 
-    Once `torch.set_num_threads` was called, its products heed a number of their own in each thread, which
-    threadpoolctl does not see: MKL is a part of torch's library.
+    MKL is a part of torch's library, so threadpoolctl does not find it. After a call of
+    `torch.set_num_threads`, MKL keeps its own number of threads for each calling thread.
     """
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
         path = Path(torch.__file__).parent / "lib" / name
@@ -139,7 +139,7 @@ def torch_mkl():
 
 @contextmanager
 def _threads(n_threads):
-    """Let torch use so many threads, in this thread, while the block runs."""
+    """Set the number of threads that torch uses for calls from this thread, inside the block."""
     libraries, mkl = _openmp_libraries(), torch_mkl()
     before = [library.get_num_threads() for library in libraries]
     before_in_mkl = mkl and mkl.MKL_Set_Num_Threads_Local(n_threads)
@@ -154,18 +154,18 @@ def _threads(n_threads):
             mkl.MKL_Set_Num_Threads_Local(before_in_mkl)
 
 
-_caller = threading.local()  # n_threads: what torch may use, while as_imported keeps it to one
+_caller = threading.local()  # n_threads: the caller's limit, while as_imported holds torch to one thread
 
 
 @contextmanager
 def _one_thread():
-    """Keep torch to one thread while the block runs, but for what `threads_for` surrounds."""
+    """Hold torch to one thread inside the block, except inside a block of `threads_for`."""
     if hasattr(_caller, "n_threads"):
         yield
         return
-    _caller.n_threads = torch.get_num_threads()  # asking sets the number where a thread is new
+    _caller.n_threads = torch.get_num_threads()  # in a new thread this call also sets the number
     try:
-        with _threads(1):  # even if it may use one only: MKL may have been told otherwise
+        with _threads(1):  # even if the limit is one: MKL can have another
             yield
     finally:
         del _caller.n_threads
@@ -173,19 +173,19 @@ def _one_thread():
 
 @contextmanager
 def threads_for(work):
-    """Let torch use as many threads as the work is worth, in this thread, while the block runs.
+    """Let torch use one thread per `WORK_PER_THREAD` of work, for calls from this thread, inside the block.
 
     Parameters
     ----------
     work : int
-        Multiply-adds of the forward pass of a training step.
+        Number of multiply-adds in the forward pass of a training step.
 
     Notes
     -----
-    Never more than it would use without: `torch.set_num_threads`, OMP_NUM_THREADS and
-    `threadpoolctl.threadpool_limits` are upper bounds. OpenMP keeps the number thread by thread, so that
-    other threads of the process keep theirs; `torch.set_num_threads` would change those that start
-    meanwhile.
+    There are never more threads than torch would use otherwise: `torch.set_num_threads`, OMP_NUM_THREADS
+    and `threadpoolctl.threadpool_limits` are upper bounds. OpenMP stores the number for each calling thread,
+    so other threads of the process keep theirs. `torch.set_num_threads` would also change threads that
+    start inside the block.
     """
     with _one_thread():
         n_threads = min(_caller.n_threads, int(work // WORK_PER_THREAD))
@@ -194,9 +194,9 @@ def threads_for(work):
 
 
 class _Float32ByDefault:
-    """While anybody is inside, torch's default dtype is float32; the last one out puts it back.
+    """Set torch's default dtype to float32; the last of the nested or parallel users restores it.
 
-    The default dtype belongs to the process, so fits in several threads share one change of it.
+    The default dtype is global to the process, so fits in several threads have to share the change.
     """
 
     def __init__(self):
@@ -226,11 +226,11 @@ _float32_by_default = _Float32ByDefault()
 
 @contextmanager
 def as_imported():
-    """Set aside, while the block runs, what the caller told torch: an estimator's own parameters decide.
+    """Run the block with the settings torch has when imported, so that only the estimator's parameters count.
 
-    That is the default dtype and device, inference mode, and autocast; numpy's treatment of
-    floating-point errors too. On a CPU one thread does what `threads_for` does not surround: a process
-    that has used more cannot be forked safely.
+    The settings are the default dtype and device, inference mode, autocast, and numpy's handling of
+    floating-point errors; afterwards the caller's are restored. On a CPU one thread is used outside the
+    blocks of `threads_for`: a process that has used more threads cannot be forked safely.
     """
     with ExitStack() as stack:
         stack.enter_context(_one_thread())
@@ -273,13 +273,13 @@ def from_numpy_state(state):
 
 
 class Generators:
-    """The random sources of a fit, all from one seed, none of them global.
+    """The random generators of a fit, all derived from one seed; none of them is global.
 
     Parameters
     ----------
     seed : int
     device : torch.device
-        Where dropout masks are drawn.
+        Device on which dropout masks are drawn.
     """
 
     def __init__(self, seed, device):
@@ -293,10 +293,10 @@ class Generators:
 
     @contextmanager
     def as_global(self):
-        """Let torch's global generators stand for ours while the block runs.
+        """Seed torch's global generators from this object inside the block, then restore them.
 
-        For modules that can draw from nothing else. Not thread-safe: the global generators
-        belong to the process.
+        Modules that draw only from the global generators need this. It is not thread-safe, since these
+        generators are global to the process.
         """
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
@@ -313,7 +313,7 @@ class Generators:
                 self.builtin_states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
 
     def state(self):
-        """Return seeds and states as plain numbers and arrays."""
+        """Return the seeds and states as plain numbers and numpy arrays."""
         streams = [self.shuffle.get_state(), self.dropout.get_state()]
         return to_numpy_state(
             {
@@ -326,7 +326,7 @@ class Generators:
 
     @classmethod
     def from_state(cls, state, device):
-        """Rebuild on a device; streams of another kind of device start anew from their seed."""
+        """Rebuild the generators on a device; those of another kind of device are seeded again."""
         generators = cls(0, device)
         generators.split, generators.init, generators.builtin = state["seeds"]
         shuffle, dropout = from_numpy_state(state["streams"])

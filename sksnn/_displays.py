@@ -1,4 +1,4 @@
-"""What `_moments` measures and `theory` knows, drawn as scikit-learn's displays are."""
+"""Plots of what `_moments` measures and `theory` computes, with the interface of scikit-learn's displays."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .theory import ALPHA_01, LAMBDA_01, THEOREM_1_DOMAIN, fixed_point, moment_m
 
 
 def _axes(ax, n=1, **subplots):
-    """Return a figure and n axes: new ones, or those given."""
+    """Return a figure and n axes: those passed in, or new ones."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -32,7 +32,7 @@ POINT_STYLE: dict[str, Any] = {"color": "tab:green", "linestyle": "--", "linewid
 
 
 def _mark_fixed_point(axes, point):
-    """Draw the fixed point, of (0, 1) also Theorem 1's domain, behind means and variances."""
+    """Draw the fixed point into the axes of means and variances; for (0, 1) also Theorem 1's domain."""
     for axis, name, value in zip(axes, ("mean", "variance"), point[:2], strict=True):
         if point == FixedPoint():
             axis.axhspan(*THEOREM_1_DOMAIN[name], label="domain of Theorem 1", **DOMAIN_STYLE)
@@ -41,7 +41,7 @@ def _mark_fixed_point(axes, point):
 
 
 def _line_style(defaults, kwargs):
-    """Return what to give to plot: the user's words, c for color say, before ours."""
+    """Return arguments for plot: the defaults, overridden by the user's, which may be aliases such as c."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -49,7 +49,7 @@ def _line_style(defaults, kwargs):
 
 
 def _count(axis):
-    """Put ticks at whole numbers, unless their places are chosen already."""
+    """Put ticks at whole numbers, unless the axis has a locator of its own."""
     from matplotlib.ticker import MaxNLocator
 
     locator = axis.xaxis.get_major_locator()
@@ -64,24 +64,24 @@ def _legend_above(axis):
 
 
 class LayerMomentsDisplay:
-    """Mean and variance of the units, layer by layer, against the network's fixed point, or (0, 1).
+    """Plot of mean and variance by layer, with the network's fixed point, or (0, 1) if it has none.
 
-    A band holds the units between two quantiles, a line with dots the layer as a whole.
+    A line with dots shows the whole layer, a band the range of most of its units.
 
     Parameters
     ----------
     moments : NetworkMoments
-        What `layer_moments` returns.
+        Result of `layer_moments`.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
     axes_ : ndarray of 2 matplotlib Axes
-        Means above, variances below, on a logarithmic scale.
+        The upper axes show means, the lower ones variances on a logarithmic scale.
     lines_ : list of 2 matplotlib Line2D
-        The layers' moments.
+        Mean and variance of the layers.
     bands_ : list of 2 matplotlib PolyCollection
-        Units from the 5th to the 95th percentile.
+        Range of the units from the 5th to the 95th percentile.
 
     Examples
     --------
@@ -98,17 +98,17 @@ class LayerMomentsDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, ax=None, **kwargs):
-        """Measure and draw.
+        """Measure the moments and plot them.
 
         Parameters
         ----------
         estimator : SNNClassifier, SNNRegressor or nn.Module
         X : array-like or sparse matrix of shape (n_rows, n_features)
-            As in `layer_moments`.
+            Rows, as for `layer_moments`.
         ax : sequence of 2 matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         **kwargs : dict
-            For the lines.
+            Arguments for the lines.
 
         Returns
         -------
@@ -117,14 +117,14 @@ class LayerMomentsDisplay:
         return cls(layer_moments(estimator, X)).plot(ax, **kwargs)
 
     def plot(self, ax=None, **kwargs):
-        """Draw.
+        """Plot.
 
         Parameters
         ----------
         ax : sequence of 2 matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         **kwargs : dict
-            For the lines.
+            Arguments for the lines.
 
         Returns
         -------
@@ -150,20 +150,20 @@ class LayerMomentsDisplay:
 
 
 class MomentHistoryDisplay:
-    """Mean and variance of each layer during training, from inputs (dark) to the last layer (light).
+    """Plot of the mean and variance of each layer by epoch, from inputs (dark) to the last layer (light).
 
     Parameters
     ----------
     history : MomentHistory
-        What `moment_history` returns.
+        Result of `moment_history`.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
     axes_ : ndarray of 2 matplotlib Axes
-        Means above, variances below, on a logarithmic scale.
+        The upper axes show means, the lower ones variances on a logarithmic scale.
     lines_ : list of lists of matplotlib Line2D
-        For means and variances, one line a layer.
+        For means and for variances, one line per layer.
 
     Examples
     --------
@@ -183,11 +183,11 @@ class MomentHistoryDisplay:
         Parameters
         ----------
         estimator : SNNClassifier or SNNRegressor
-            Fitted with that callback.
+            Estimator fitted with that callback.
         ax : sequence of 2 matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         **kwargs : dict
-            For the lines.
+            Arguments for the lines.
 
         Returns
         -------
@@ -196,14 +196,14 @@ class MomentHistoryDisplay:
         return cls(moment_history(estimator)).plot(ax, **kwargs)
 
     def plot(self, ax=None, **kwargs):
-        """Draw.
+        """Plot.
 
         Parameters
         ----------
         ax : sequence of 2 matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         **kwargs : dict
-            For the lines.
+            Arguments for the lines.
 
         Returns
         -------
@@ -230,7 +230,7 @@ class MomentHistoryDisplay:
 
 
 class MomentMapDisplay:
-    r"""The flow of mean and variance under g, from layer to layer: figure 2 of the paper.
+    r"""Plot of how g changes mean and variance from one layer to the next: figure 2 of the paper.
 
     Parameters
     ----------
@@ -239,21 +239,21 @@ class MomentMapDisplay:
     alpha, scale : float, default=ALPHA_01 and LAMBDA_01
         Alpha and lambda of SELU.
     path : array-like of shape (n_layers + 1, 2), default=None
-        Means and variances of the layers of a network, to be drawn over the flow.
+        Means and variances of the layers of a network, to be drawn over the arrows.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
     ax_ : matplotlib Axes
     quiver_ : matplotlib Quiver
-        Arrows from :math:`(\mu, \nu)` towards :math:`g(\mu, \nu)`, of a length that shows the direction
-        only; the color is the length of the step.
+        Arrows from :math:`(\mu, \nu)` in the direction of :math:`g(\mu, \nu)`, all of the same length;
+        their color shows the length of the step.
     domain_ : matplotlib Rectangle or None
-        Theorem 1's domain; None for a SELU that the theorem is not about.
+        Theorem 1's domain; None for a SELU with other parameters than the theorem's.
     point_ : matplotlib Line2D or None
-        The fixed point, if moments tend to one.
+        The fixed point; None if moments do not converge to one.
     path_ : matplotlib Line2D or None
-        The network's layers.
+        Mean and variance of the network's layers.
 
     References
     ----------
@@ -275,17 +275,17 @@ class MomentMapDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, ax=None, **kwargs):
-        """Draw the way of a network's layers over the flow of its SELU, for weights of omega 0 and tau 1.
+        """Plot the layers of a network over the arrows of its SELU, for weights of omega 0 and tau 1.
 
         Parameters
         ----------
         estimator : SNNClassifier, SNNRegressor or nn.Module
         X : array-like or sparse matrix of shape (n_rows, n_features)
-            As in `layer_moments`.
+            Rows, as for `layer_moments`.
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         **kwargs : dict
-            For the arrows.
+            Arguments for the arrows.
 
         Returns
         -------
@@ -297,7 +297,7 @@ class MomentMapDisplay:
         return cls(alpha=point.alpha, scale=point.scale, path=path).plot(ax, **kwargs)
 
     def _fixed_point(self):
-        """Return the fixed point, or None if moments tend to none: they vanish or explode."""
+        """Return the fixed point, or None if moments do not converge to one: they vanish or explode."""
         try:
             return fixed_point(self.omega, self.tau, self.alpha, self.scale)
         except ValueError:
@@ -307,7 +307,7 @@ class MomentMapDisplay:
         return (self.alpha, self.scale) == (ALPHA_01, LAMBDA_01)
 
     def _grid(self, path, point):
-        """Span the means and variances to draw: around the fixed point with room, and the path."""
+        """Return a grid of means and variances that covers the path and a range around the fixed point."""
         center, around = (0.0, 1.0) if self._is_of_theorem_1() or point is None else point
         mean = center + np.sqrt(around) * np.array([-0.15, 0.15])
         variance = around * np.array([0.5, 1.8])
@@ -316,18 +316,18 @@ class MomentMapDisplay:
             margin = 0.05 * np.ptp(path, axis=0) if len(path) else np.zeros(2)
             for span, values, room in zip((mean, variance), path.T, margin, strict=True):
                 span[:] = min([span[0], *(values - room)]), max([span[1], *(values + room)])
-        variance[0] = max(variance[0], min(0.05 * around, variance[1] / 50))  # of 0 comes 0
+        variance[0] = max(variance[0], min(0.05 * around, variance[1] / 50))  # g maps 0 to 0
         return np.meshgrid(np.linspace(mean[0], mean[1], 21), np.linspace(variance[0], variance[1], 19))
 
     def plot(self, ax=None, **kwargs):
-        """Draw.
+        """Plot.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         **kwargs : dict
-            For the arrows.
+            Arguments for the arrows.
 
         Returns
         -------
@@ -352,7 +352,7 @@ class MomentMapDisplay:
         """Draw the arrows."""
         weights = self.omega, self.tau, self.alpha, self.scale
         new_mean, new_variance = moment_map(mean, variance, *weights)
-        # Directions as they look: in units of the axes' spans.
+        # The visible directions: steps in units of the ranges of the axes.
         u, v = (new_mean - mean) / np.ptp(mean), (new_variance - variance) / np.ptp(variance)
         length = np.maximum(np.hypot(u, v), 1e-12)
         step = np.hypot(new_mean - mean, new_variance - variance)
@@ -380,23 +380,23 @@ class MomentMapDisplay:
 
 
 class TrainingCurveDisplay:
-    """Loss on training and validation rows, epoch by epoch, and the epoch whose weights are kept.
+    """Plot of the training and validation loss by epoch, with the epoch whose weights are kept.
 
     Parameters
     ----------
     train_loss : array-like of shape (n_epochs,)
-        Dropout and all.
+        Training loss of each epoch, with dropout.
     validation_loss : array-like of shape (n_epochs,), default=None
-        None if no rows were held back.
+        Validation loss of each epoch; None if there were no validation rows.
     best_epoch : int, default=None
-        Counted from 1.
+        The epoch whose weights are kept, counted from 1.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
     ax_ : matplotlib Axes
     lines_ : list of matplotlib Line2D
-        Training and, if there is one, validation loss.
+        The training loss and, if there is one, the validation loss.
     best_ : matplotlib Line2D or None
         The best epoch, if there is a validation loss.
 
@@ -420,11 +420,11 @@ class TrainingCurveDisplay:
         ----------
         estimator : SNNClassifier or SNNRegressor
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         log_scale : bool, default=True
-            Whether losses have a logarithmic scale, if all are positive.
+            Whether to use a logarithmic scale for the losses, if all are positive.
         **kwargs : dict
-            For the lines.
+            Arguments for the lines.
 
         Returns
         -------
@@ -435,16 +435,16 @@ class TrainingCurveDisplay:
         return display.plot(ax, log_scale=log_scale, **kwargs)
 
     def plot(self, ax=None, *, log_scale=True, **kwargs):
-        """Draw.
+        """Plot.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into; None makes a new figure.
         log_scale : bool, default=True
-            Whether losses have a logarithmic scale, if all are positive.
+            Whether to use a logarithmic scale for the losses, if all are positive.
         **kwargs : dict
-            For the lines.
+            Arguments for the lines.
 
         Returns
         -------
@@ -456,7 +456,7 @@ class TrainingCurveDisplay:
         n_epochs = len(curves["training"])
         self.lines_, self.best_ = [], None
         for name, values in curves.items():
-            # Rows may be held back from some epoch on only (warm_start): curves end together.
+            # With warm_start, early stopping may begin at a later epoch; both curves end at the same one.
             epochs = np.arange(n_epochs - len(values), n_epochs) + 1
             style = _line_style({"marker": "." if n_epochs < 30 else "", "label": name}, kwargs)
             self.lines_ += self.ax_.plot(epochs, values, **style)

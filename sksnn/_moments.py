@@ -1,7 +1,7 @@
-"""Mean and variance inside a network, measured: now, or after each epoch.
+"""Measure mean and variance inside a network: of a fitted network, or after each epoch of training.
 
-Layer 0 are the inputs of the network, encoded; layer l are the activations behind its l-th hidden
-nonlinearity, as the next linear or convolutional layer reads them.
+Layer 0 is the encoded inputs of the network. Layer l is the activations after the l-th hidden nonlinearity,
+as the next linear or convolutional layer reads them.
 """
 
 from contextlib import contextmanager
@@ -22,12 +22,12 @@ from .theory import ALPHA_01, LAMBDA_01, is_in_domain, moment_map, weight_moment
 
 
 class FixedPoint(NamedTuple):
-    """What the activations of a network of SELUs settle at, and its SELU.
+    """The fixed point to which the activations of a network of SELUs converge, and the SELU's parameters.
 
     Parameters
     ----------
     mean, variance : float, default=0.0 and 1.0
-        The fixed point.
+        Mean and variance of the fixed point.
     alpha, scale : float, default=ALPHA_01 and LAMBDA_01
         Alpha and lambda of SELU.
 
@@ -44,7 +44,7 @@ class FixedPoint(NamedTuple):
 
     @classmethod
     def of(cls, network):
-        """Return that of the SNN in a network, or the paper's if there is none."""
+        """Return the fixed point of the SNN in a network, or the paper's (0, 1) if there is no SNN."""
         for part in network.modules():
             if isinstance(part, SNN):
                 mean, variance = part.fixed_point
@@ -53,9 +53,9 @@ class FixedPoint(NamedTuple):
 
     @property
     def tau_limits(self):
-        """Between which tau, with an omega of 0, moments tend to a fixed point.
+        """Least and largest tau for which, with an omega of 0, moments converge to a fixed point.
 
-        Where the map's slope is above 1 for small variances and below 1 for large ones.
+        Between them the slope of the map of the variance is above 1 for small variances, below 1 for large.
         """
         ends = np.array([1e-30, 1e30])
         least, largest = ends / moment_map(0.0, ends, alpha=self.alpha, scale=self.scale)[1]
@@ -68,14 +68,14 @@ class LayerMoments(NamedTuple):
     Parameters
     ----------
     mean, variance : ndarray of shape (n_units,)
-        Of each unit's activation over the rows; of each channel's, over positions too.
+        Mean and variance of each unit's activation over the rows; of each channel's over positions too.
     omega, tau : ndarray of shape (n_units,)
-        Sum of each unit's weights and of their squares. Empty for the inputs; behind a pooling or
-        flattening layer as many as that layer's channels.
+        Sum of each unit's weights and of their squares. Empty for the inputs. After a pooling or
+        flattening layer there is one for each channel of the layer before it.
     share_outside : float
-        Share of the units for which Theorem 1 says nothing: their omega or tau, or mean or variance of
-        the layer below, lie outside its domain. NaN for the inputs, and where no SELU with the
-        parameters of the fixed point (0, 1) stands behind the weights: the theorem is about no other.
+        Share of the units to which Theorem 1 does not apply, since their omega or tau, or the mean or
+        variance of the layer below, lies outside its domain. NaN for the inputs. NaN also if the weights are
+        not followed by a SELU with the parameters of the fixed point (0, 1), which the theorem assumes.
 
     Examples
     --------
@@ -107,11 +107,11 @@ class NetworkMoments(NamedTuple):
     Parameters
     ----------
     inputs : LayerMoments
-        Of what the network sees.
+        Moments of the encoded inputs.
     layers : tuple of LayerMoments
-        One a hidden layer.
+        Moments of each hidden layer.
     fixed_point : FixedPoint or None, default=None
-        What they should settle at; None if there are no SELUs.
+        The fixed point to which the layers should converge; None if there are no SELUs.
 
     Examples
     --------
@@ -155,10 +155,10 @@ class _Sums:
 
 
 class _LayerWatch(TorchFunctionMode):
-    """See what every linear and convolutional layer reads, without touching the network.
+    """Record the inputs of every linear and convolutional layer, without changing the network.
 
-    Tensors that several layers read (gates, shortcuts) count once. Weights are those that the layer
-    multiplies by, also where they are computed from other parameters; they are kept of the first pass.
+    A tensor that several layers read (gates, shortcuts) counts once. Weights are those that the layer
+    multiplies by, also if they are computed from other parameters; those of the first pass are kept.
     """
 
     def __init__(self):
@@ -171,7 +171,7 @@ class _LayerWatch(TorchFunctionMode):
             named = dict(zip(("input", "weight"), args, strict=False)) | kwargs
             self._see(named["input"].detach(), named["weight"].detach(), func in CONVOLUTIONS)
         elif func in SELUS:
-            self.selus.add(len(self.seen))  # the layer that is read next
+            self.selus.add(len(self.seen))  # index of the layer that is read next
         return func(*args, **kwargs)
 
     @contextmanager
@@ -186,7 +186,7 @@ class _LayerWatch(TorchFunctionMode):
         key = (x.data_ptr(), x.shape, x.stride(), x._version)
         if key not in self.seen:
             self.seen.append(key)
-            self.kept.append(x)  # so that its memory is not given to another one
+            self.kept.append(x)  # so that no other tensor gets its memory
             if len(self.seen) > len(self.sums):
                 self.sums.append(_Sums())
                 self.weights.append([])
@@ -203,7 +203,7 @@ class _LayerWatch(TorchFunctionMode):
             mean, variance = sums.mean.cpu().numpy(), (sums.squares / sums.n).cpu().numpy()
             omega, tau, outside = np.empty(0), np.empty(0), np.nan
             if below is not None:
-                # Of the layers that read the same, gates come behind the one that they gate.
+                # Of the layers that read the same tensor, gates come after the layer that they gate.
                 weights = self.weights[i - 1]
                 weight = next((w for w in weights if len(w) == len(mean)), weights[0])
                 omega, tau = weight_moments(weight.cpu().double().numpy())
@@ -218,7 +218,7 @@ class _LayerWatch(TorchFunctionMode):
 
 @contextmanager
 def _evaluating(module, device):
-    """Put a module into evaluation mode, without gradients; leave modes and random states as they were."""
+    """Run the block in evaluation mode without gradients; restore modes and random states afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     cuda = [device] if device.type == "cuda" else []
     try:
@@ -230,7 +230,7 @@ def _evaluating(module, device):
             part.training = training
 
 
-# Numbers of the inputs in a chunk: activations of a layer ten times as wide stay within 100 MB.
+# Input elements per chunk: the activations of a layer ten times as wide then take less than 100 MB.
 CHUNK_ELEMENTS = 2**20
 
 
@@ -240,9 +240,9 @@ def network_moments(network, inputs):
     Parameters
     ----------
     network : nn.Module
-        Anything made of linear and convolutional layers.
-    inputs : Tensor, or what slices like one
-        On the module's device and, but for integers, in its dtype.
+        A module with linear or convolutional layers.
+    inputs : Tensor, or an object that is sliced like one
+        On the module's device and in its dtype; integers keep theirs.
 
     Returns
     -------
@@ -251,7 +251,7 @@ def network_moments(network, inputs):
     Raises
     ------
     ValueError
-        If there is no row, or no hidden layer.
+        If there are no rows or no hidden layers.
 
     Examples
     --------
@@ -281,26 +281,26 @@ def network_moments(network, inputs):
 
 
 def layer_moments(estimator, X):
-    """Measure mean and variance of each unit, and omega and tau of its weights, layer by layer.
+    """Measure mean and variance of each unit, and omega and tau of its weights, for each layer.
 
     Parameters
     ----------
     estimator : SNNClassifier, SNNRegressor or nn.Module
         A fitted estimator, of any architecture, or a module.
     X : array-like or sparse matrix of shape (n_rows, n_features)
-        Raw rows, which an estimator encodes; a module gets them as they are, in its dtype. Whole
-        numbers stay what they are for a module with an embedding.
+        Raw rows, which an estimator encodes. A module gets them unchanged, in its dtype; if it has an
+        embedding, integers stay integers.
 
     Returns
     -------
     moments : NetworkMoments
-        ``moments.layers[i].variance`` is an array of the units of a hidden layer,
-        ``moments.variance`` one number a layer, the inputs first.
+        ``moments.layers[i].variance`` holds the variances of the units of a hidden layer,
+        ``moments.variance`` one number per layer, the inputs first.
 
     Raises
     ------
     TypeError
-        If it is neither of the two.
+        If `estimator` is neither an estimator of this package nor a module.
     ValueError
         If there is no hidden layer, or X cannot be used.
     NotFittedError
@@ -308,15 +308,15 @@ def layer_moments(estimator, X):
 
     Notes
     -----
-    In evaluation mode, without dropout, in the precision of the weights, with sums in float64. The
-    estimator stays as it is: mode, random states and all.
+    The network runs in evaluation mode, so without dropout, in the precision of its weights; sums are
+    float64. The estimator is not changed, nor are its mode and random states.
 
-    A layer is seen where the next linear or convolutional layer reads it; so the activations of a
-    residual or highway block are those behind its sum.
+    Activations are measured where the next linear or convolutional layer reads them. So those of a
+    residual or highway block are the values after its sum.
 
-    Weights drawn independently have an omega of deviation 1, so that most units lie outside
-    Theorem 1's domain, which wants it below 0.1. That is no alarm: with a mean near 0 omega
-    matters little (`sksnn.theory.moment_map`), and the theorem does not say what happens outside.
+    The omega of weights drawn independently has standard deviation 1. Theorem 1 requires it to be below 0.1,
+    so most units lie outside its domain. That is not a problem: with a mean near 0 omega has little effect
+    (`sksnn.theory.moment_map`), and the theorem does not say what happens outside its domain.
 
     Examples
     --------
@@ -347,7 +347,7 @@ def layer_moments(estimator, X):
 
 
 def check_estimator(estimator):
-    """Refuse what is no fitted estimator of ours."""
+    """Refuse anything but a fitted estimator of this package."""
     if not hasattr(estimator, "_target_type"):
         raise TypeError(
             "estimator must be an SNNClassifier, an SNNRegressor or, where a network is enough, a "
@@ -358,12 +358,12 @@ def check_estimator(estimator):
 
 
 class _ModuleRows:
-    """Rows for a module, of which a slice at a time becomes a tensor, dense and as the module wants it."""
+    """Rows for a module; a slice of them is a dense tensor of the dtype that the module takes."""
 
     def __init__(self, module, X):
         parts, weight = list(module.modules()), next(module.parameters(), None)
         self.takes_indices = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in parts)
-        casts = any(isinstance(part, EncodedNetwork) for part in parts)  # itself, behind its encoder
+        casts = any(isinstance(part, EncodedNetwork) for part in parts)  # it casts after encoding
         self.device = None if weight is None else weight.device
         self.dtype = None if weight is None or casts else weight.dtype
         X = X.tocsr() if sparse.issparse(X) else X if torch.is_tensor(X) else np.asarray(X)
@@ -381,7 +381,7 @@ class _ModuleRows:
 
     def __getitem__(self, rows):
         X = self.X[rows]
-        if not torch.is_tensor(X):  # a copy, since torch wants to write, forwards, in its byte order
+        if not torch.is_tensor(X):  # a copy: writable, with positive strides, in native byte order
             dense = X.toarray() if sparse.issparse(X) else X
             X = torch.as_tensor(dense.astype(X.dtype.newbyteorder("="), order="C"))
         X = X.to(self.device)
@@ -397,11 +397,11 @@ class MomentHistory(NamedTuple):
     Parameters
     ----------
     epoch : ndarray of shape (n_epochs,)
-        Epochs, counted from 1, that were recorded.
+        The recorded epochs, counted from 1.
     mean, variance : ndarray of shape (n_epochs, n_layers + 1)
-        Over rows and units; the inputs first.
+        Mean and variance over rows and units; the inputs first.
     fixed_point : FixedPoint, default=FixedPoint()
-        What they should settle at.
+        The fixed point to which the layers should converge.
 
     Examples
     --------
@@ -425,7 +425,7 @@ def moment_history(estimator):
     Parameters
     ----------
     estimator : SNNClassifier or SNNRegressor
-        Fitted with ``callbacks=[MomentRecorder()]``; pickled and loaded since, perhaps.
+        Estimator fitted with ``callbacks=[MomentRecorder()]``; it may have been pickled and loaded.
 
     Returns
     -------
@@ -434,7 +434,7 @@ def moment_history(estimator):
     Raises
     ------
     TypeError
-        If it is no estimator of this package.
+        If it is not an estimator of this package.
     ValueError
         If nothing was recorded.
     NotFittedError

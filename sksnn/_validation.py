@@ -1,4 +1,4 @@
-"""Checks of what users hand in: arrays in, clean arrays out, or an error with a way out."""
+"""Checks of the users' input: each returns a clean array or raises an error that says what to do."""
 
 import numbers
 import re
@@ -13,46 +13,47 @@ from .metrics import is_missing
 
 
 def check_inputs(estimator, X, reset):
-    """Validate X: a real, finite, 2-D array or CSR matrix; numbers keep their dtype.
+    """Validate X, which must be real, finite and 2-D, and return it as an array; numbers keep their dtype.
 
     Returns
     -------
-    X : ndarray, scipy CSR or, from another device than the CPU, Tensor of shape (n_rows, n_features)
+    X : ndarray, scipy CSR or Tensor of shape (n_rows, n_features)
+        A Tensor only if X is one on a device other than the CPU.
 
     Raises
     ------
     ValueError
         If columns are not numbers, values are NaN or infinite, or shape or names differ from fit.
     """
-    if hasattr(X, "detach"):  # a torch tensor, perhaps one that asks for a gradient
+    if hasattr(X, "detach"):  # a torch tensor, which may require a gradient
         X = X.detach()
-        X = X.float() if str(X.dtype) == "torch.bfloat16" else X  # numpy has no such numbers
+        X = X.float() if str(X.dtype) == "torch.bfloat16" else X  # numpy has no bfloat16
         if X.device.type == "meta":
             raise ValueError("X must hold numbers; got a tensor on device 'meta', which has a shape only.")
         if not _is_on_host(X):
             return _check_tensor(estimator, X, reset)
-        if str(X.layout) == "torch.strided":  # in numpy, whatever array API scikit-learn is told to use
+        if str(X.layout) == "torch.strided":  # to numpy, even if scikit-learn's array API dispatch is on
             X = X.resolve_conj().resolve_neg().numpy()
     _refuse_times(X)
     try:
         X = validate_data(
             estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
         )
-        if X.dtype == object:  # frames of mixed columns, categorical ones among them
+        if X.dtype == object:  # frames of mixed columns, such as categorical ones
             X = check_array(X, dtype=np.float64, input_name="X")
     except (ValueError, TypeError) as error:
         if not _way_out(str(error)):
             raise
         raise type(error)(str(error) + _way_out(str(error))) from error
-    if sparse.issparse(X) and not X.has_canonical_format:  # repeated entries would spoil the moments
-        X = X.copy()  # it may be the user's own
+    if sparse.issparse(X) and not X.has_canonical_format:  # repeated entries would make the moments wrong
+        X = X.copy()  # since it may be the user's matrix
         X.sum_duplicates()
     if X.dtype.kind == "f" and (X.dtype.itemsize not in (4, 8) or not X.dtype.isnative):
         X = X.astype(np.float32 if X.dtype.itemsize == 4 else np.float64)  # float16, long double, big-endian
     return X
 
 
-# Parts of the names of types of columns that hold times: pandas', pyarrow's and polars'.
+# Parts of the names of dtypes that hold times in pandas, pyarrow and polars.
 TIMES = ("date", "time", "duration", "period")
 
 
@@ -64,12 +65,12 @@ def _times_error(what, dtype):
 
 
 def _is_time(dtype):
-    name = re.split(r"[(\[<]", str(dtype))[0].lower()  # what follows may be names of categories or fields
+    name = re.split(r"[(\[<]", str(dtype))[0].lower()  # category or field names can follow
     return any(part in name for part in TIMES)
 
 
 def _refuse_times(values, what="X"):
-    """Refuse times, in a column of a frame too, which numpy would not say in words."""
+    """Refuse dates and times in an array or frame; numpy's own error would not name the cause."""
     if hasattr(values, "dtypes") and hasattr(values, "columns"):
         for name, dtype in zip(values.columns, values.dtypes, strict=True):
             if _is_time(dtype):
@@ -79,7 +80,7 @@ def _refuse_times(values, what="X"):
 
 
 def check_outputs(outputs):
-    """Refuse outputs, (n_rows, n_outputs), that are not finite."""
+    """Refuse outputs of shape (n_rows, n_outputs) that are not finite."""
     finite = np.isfinite(outputs).all(axis=1)
     if not finite.all():
         raise ValueError(
@@ -93,7 +94,7 @@ def _is_on_host(tensor):
 
 
 def _check_tensor(estimator, X, reset):
-    """Validate a tensor where it is: scikit-learn would ask for it in numpy."""
+    """Validate a tensor on its device, since scikit-learn would convert it to numpy."""
     if X.ndim != 2 or 0 in X.shape or X.is_complex():
         raise ValueError(
             f"X must be a real tensor of shape (n_rows, n_features), both at least 1; got {X.dtype} of "
@@ -111,7 +112,7 @@ def _check_tensor(estimator, X, reset):
 
 
 def to_host(values):
-    """Bring a target or weights, which are small, from a device into numpy."""
+    """Copy a target or weights, which are small, from a device to numpy."""
     if not hasattr(values, "detach"):
         return values
     if values.device.type == "meta":
@@ -142,7 +143,7 @@ def check_weights(sample_weight, n_rows, name="sample_weight"):
     Raises
     ------
     ValueError
-        If they are not one a row, negative, not finite, or all zero.
+        If there is not one weight per row, or if weights are negative, not finite, or all zero.
     """
     if sample_weight is None:
         return None
@@ -197,7 +198,7 @@ def check_task_labels(y, missing_label):
     Raises
     ------
     ValueError
-        If it holds anything else.
+        If y holds anything else.
     """
     try:
         y = check_array(y, dtype=np.float64, ensure_all_finite=False, input_name="y")
@@ -220,8 +221,8 @@ def check_task_labels(y, missing_label):
 
 
 def check_task_classes(classes, missing_label):
-    """Refuse classes of a 2-D y other than 0, 1 and missing: np.unique(y) may be handed on, or nothing."""
-    some = [np.ravel(labels) for labels in (classes if classes is not None else [])]  # a list a task, perhaps
+    """Refuse classes of a 2-D y other than 0, 1 and missing; None and np.unique(y) are allowed."""
+    some = [np.ravel(labels) for labels in (classes if classes is not None else [])]  # one list per task, too
     classes = np.concatenate(some) if some else np.empty(0)
     strange = classes[~np.isin(classes, (0, 1)) & ~_missing_labels(classes, missing_label)]
     if len(strange):
@@ -239,15 +240,15 @@ def check_labels(y, missing_label, estimator, warn=True):
     y : array-like of shape (n_rows,), (n_rows, 1) or (n_rows, n_tasks)
     missing_label : float
     estimator : object
-        Named in errors.
+        Estimator that errors name.
     warn : bool, default=True
-        Warn when (n_rows, 1) is ravelled.
+        Whether to warn when a y of shape (n_rows, 1) is ravelled.
 
     Returns
     -------
     y : ndarray
-        1-D labels of any type; or float64 (n_rows, n_tasks) of 0, 1 and NaN. One column is
-        ravelled unless labels are missing in it.
+        Either 1-D labels of any type, or a float64 array of shape (n_rows, n_tasks) with 0, 1 and NaN. A
+        single column is ravelled unless it has missing labels.
 
     Raises
     ------
@@ -274,7 +275,7 @@ def check_labels(y, missing_label, estimator, warn=True):
 
 
 def _unmixed(y):
-    """Keep a list that mixes strings and others as objects: numpy would turn NaN into "nan"."""
+    """Keep the elements of a list that mixes strings and others; numpy would turn NaN into "nan"."""
     if not isinstance(y, list | tuple) or np.asarray(y).dtype.kind not in "US":
         return y
     objects = np.asarray(y, dtype=object)
@@ -293,14 +294,14 @@ def _missing_labels(y, missing_label):
 
 
 def _is_missing_object(value, missing_label):
-    # pandas.NA answers neither true nor false to ==.
+    # A comparison with pandas.NA is neither true nor false.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, numbers.Number) and (value != value or value == missing_label)
 
 
 def _concrete_labels(y):
-    """Give an object array of booleans or numbers their own dtype; strings stay objects."""
+    """Convert an object array of booleans or numbers to a dtype of these; strings stay objects."""
     strings = [isinstance(value, str) for value in y]
     if all(strings):
         return y
@@ -325,13 +326,13 @@ def check_targets(y, missing_label, estimator):
     Raises
     ------
     ValueError
-        If it is not real and finite, or missing in a 1-D target.
+        If a value is not real and finite, or is missing in a 1-D target.
     """
     y = _require(y, estimator)
     _refuse_times(y, "y")
     try:
         y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
-    except TypeError as error:  # objects that float() does not take
+    except TypeError as error:  # objects that float() refuses
         raise TypeError(f"y must hold numbers: {error}.{_way_out(str(error))}") from error
     missing = is_missing(y, missing_label)
     if y.ndim == 1 and missing.any():
@@ -344,7 +345,7 @@ def check_targets(y, missing_label, estimator):
 
 
 def check_same_length(X, y, sample_weight=None):
-    """Raise scikit-learn's error where the numbers of rows differ."""
+    """Raise scikit-learn's error if the numbers of rows differ."""
     check_consistent_length(X, y, *([] if sample_weight is None else [sample_weight]))
 
 
@@ -360,7 +361,7 @@ def encode_labels(y, classes, name="y"):
     ValueError
         If a label is not among the classes.
     """
-    # Strings never equal numbers; comparing them would warn or cast.
+    # Strings never equal numbers, and comparing the two would warn or cast.
     comparable = (y.dtype.kind in "OUS") == (classes.dtype.kind in "OUS")
     known = np.isin(y, classes) if comparable else np.zeros(len(y), bool)
     if not known.all():

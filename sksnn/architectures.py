@@ -1,7 +1,7 @@
-"""Named architectures, the SNN and its six rivals of 2017, and how parameters become a network.
+"""The named architectures: the SNN and the six ReLU networks that the paper compares it with.
 
-arXiv:1706.02515 compares SNNs with ReLU networks of six kinds. It names their sources and the grids
-searched, little else; where it is silent the classes follow the sources, and say so.
+The paper, arXiv:1706.02515, gives the sources of the six networks and the grids of settings it searched, but
+few other details. Where it gives none, the classes follow the sources, and their docstrings say so.
 """
 
 from functools import partial
@@ -27,8 +27,8 @@ __all__ = [
     "multiply_adds",
 ]
 
-# The gate's first value in the fully connected networks (MNIST) of arXiv:1505.00387, section 4:
-# sigmoid(-2) = 0.12, so that a new layer carries most of its input on.
+# Initial bias of the gate in the fully connected networks (MNIST) of arXiv:1505.00387, section 4. Since
+# sigmoid(-2) = 0.12, a new layer passes on most of its input unchanged.
 GATE_BIAS = -2.0
 
 
@@ -37,7 +37,7 @@ GATE_BIAS = -2.0
 
 def he_linear(n_inputs, n_outputs, generator=None, bias=True):
     """Make a linear layer with weights from N(0, 2 / fan_in), arXiv:1502.01852, and zero biases."""
-    # nn.Linear(...) itself would draw from the global generator.
+    # nn.Linear(...) would draw initial weights from the global generator.
     layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs, bias=bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
     if bias:
@@ -46,20 +46,20 @@ def he_linear(n_inputs, n_outputs, generator=None, bias=True):
 
 
 def normalized(norm, n_inputs, n_outputs, generator=None):
-    """Make a linear layer with a normalization behind it, whose shift is the bias."""
+    """Make a linear layer followed by a normalization, whose shift replaces the bias."""
     return nn.Sequential(he_linear(n_inputs, n_outputs, generator, bias=False), norm(n_outputs))
 
 
 def carrier(n_inputs, n_outputs, generator=None):
-    """Make what carries x past a layer: nothing, or a linear projection where the widths differ."""
+    """Make the shortcut around a layer: the identity, or a linear projection if the widths differ."""
     return nn.Identity() if n_inputs == n_outputs else lecun_linear(n_inputs, n_outputs, generator)
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """torch's batch norm, whose error says what to do about a batch of one row."""
+    """torch's batch norm, with an error for batches of one row that says what to do."""
 
     def forward(self, x):
-        """Normalize each unit over the rows in training, by its running moments otherwise."""
+        """Normalize each unit, over the rows in training mode, else by its running moments."""
         if self.training and len(x) < 2:
             raise ValueError(
                 "batch norm (architecture='batchnorm' and 'resnet') must have at least 2 rows a batch to "
@@ -69,7 +69,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class WeightNormLinear(nn.Module):
-    """A linear layer whose weight is the direction of one parameter times the length in another."""
+    """A linear layer whose weights have the directions of one parameter and the lengths of another."""
 
     def __init__(self, n_inputs, n_outputs, generator=None):
         super().__init__()
@@ -83,12 +83,12 @@ class WeightNormLinear(nn.Module):
 
 
 # ---------------------------------------------------------------- blocks of hidden layers
-# A block maps (x, dropout, masks) to its output, and takes a mask from the iterator for each of its
-# hidden layers. What is carried past a layer is never dropped: over many layers little would arrive.
+# A block maps (x, dropout, masks) to its output, and takes one mask from the iterator `masks` for each of its
+# hidden layers. Shortcuts have no dropout: after many layers little of the input would be left.
 
 
 class PlainLayer(nn.Module):
-    """A layer of ReLUs and its dropout."""
+    """A layer of ReLUs with dropout."""
 
     def __init__(self, layer):
         super().__init__()
@@ -116,7 +116,7 @@ class HighwayLayer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two layers with batch norm, and their input added before the second ReLU."""
+    """Two layers with batch norm; the block's input is added before the second ReLU."""
 
     def __init__(self, n_inputs, n_between, n_outputs, generator=None):
         super().__init__()
@@ -134,7 +134,7 @@ class ResidualBlock(nn.Module):
 
 
 class _ReLUNet(nn.Module):
-    """What the rivals share: blocks of hidden layers, ordinary dropout, a linear output layer."""
+    """Base class of the ReLU networks: blocks of hidden layers, ordinary dropout, a linear output layer."""
 
     # (n_inputs, n_outputs, generator) -> nn.Module
     _layer: Any = staticmethod(he_linear)
@@ -168,8 +168,8 @@ class _ReLUNet(nn.Module):
         ----------
         x : Tensor of shape (n, n_inputs)
         masks : sequence of Tensor, default=None
-            What to keep of the inputs and of each hidden layer, n_layers + 1 masks, in place
-            of fresh draws; None where nothing is dropped.
+            Masks to use instead of random draws: n_layers + 1 of them, for the inputs and for each hidden
+            layer, 1 where a unit is kept. A mask may be None where the dropout rate is 0.
 
         Returns
         -------
@@ -191,17 +191,17 @@ class MSRANet(_ReLUNet):
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
-        Width of each hidden layer; may be empty, which is a linear model.
+        Width of each hidden layer; without any, the network is a linear model.
     dropout, input_dropout : float, default=0.0
-        Rates of ordinary dropout behind each hidden layer and on the inputs. The paper searched
-        0 and 0.5 for the former.
+        Rates of ordinary dropout after each hidden layer and on the inputs. The paper searched 0 and 0.5
+        after the hidden layers.
     generator, dropout_generator : torch.Generator, default=None
-        Where initial weights and masks are drawn from; None means torch's global generator.
+        Sources of the initial weights and of the masks; None means torch's global generator.
 
     Notes
     -----
-    Shape: (n, n_inputs) to (n, n_outputs), the logits. Initialisation: arXiv:1502.01852, for every
-    layer, biases 0. That paper divides by fan_in, as here, or by fan_out.
+    Inputs have shape (n, n_inputs), logits (n, n_outputs). Every layer is initialised as in
+    arXiv:1502.01852, with biases 0. That paper divides by fan_in, as here, or by fan_out.
 
     Examples
     --------
@@ -219,24 +219,23 @@ class BatchNormNet(_ReLUNet):
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
-        Width of each hidden layer; may be empty, which is a linear model.
+        Width of each hidden layer; without any, the network is a linear model.
     dropout, input_dropout : float, default=0.0
-        Rates of ordinary dropout behind each hidden layer and on the inputs. The paper had none.
+        Rates of ordinary dropout after each hidden layer and on the inputs. The paper had no dropout.
     generator, dropout_generator : torch.Generator, default=None
-        Where initial weights and masks are drawn from; None means torch's global generator.
+        Sources of the initial weights and of the masks; None means torch's global generator.
 
     Raises
     ------
     ValueError
-        In training, from a batch of a single row.
+        In training mode, if a batch has a single row.
 
     Notes
     -----
-    Shape: (n, n_inputs) to (n, n_outputs), the logits. Before the ReLU is where the source has the
-    normalization; the code of the paper's figure 1 has it behind. The normalization's shift stands
-    for the bias. Weights are those of `MSRANet`, moments torch's running averages. Under
-    ``torch.func.vmap`` hand in stacked buffers, as arguments of what is differentiated: they are
-    updated in place.
+    Inputs have shape (n, n_inputs), logits (n, n_outputs). The normalization comes before the ReLU, as in
+    the source; in the code of the paper's figure 1 it comes after. Its shift replaces the bias. Weights are
+    initialised as in `MSRANet`; moments are torch's running averages. Under ``torch.func.vmap`` pass
+    stacked buffers as arguments of the function to be differentiated, since they are updated in place.
 
     Examples
     --------
@@ -256,17 +255,18 @@ class LayerNormNet(_ReLUNet):
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
-        Width of each hidden layer, above 1: what is left of a single unit is its shift.
+        Width of each hidden layer, above 1: a single unit would be normalized to its shift.
     dropout, input_dropout : float, default=0.0
-        Rates of ordinary dropout behind each hidden layer and on the inputs. The paper had none on
-        the UCI data, and searched 0 and 0.5 behind the hidden layers on Tox21.
+        Rates of ordinary dropout after each hidden layer and on the inputs. The paper had no dropout on the
+        UCI data, and searched 0 and 0.5 after the hidden layers on Tox21.
     generator, dropout_generator : torch.Generator, default=None
-        Where initial weights and masks are drawn from; None means torch's global generator.
+        Sources of the initial weights and of the masks; None means torch's global generator.
 
     Notes
     -----
-    Shape: (n, n_inputs) to (n, n_outputs), the logits. As in the source, gain (1 at first) and shift
-    (0) are each unit's own, and the shift stands for the bias. Weights are those of `MSRANet`.
+    Inputs have shape (n, n_inputs), logits (n, n_outputs). As in the source, each unit has its own gain
+    (initially 1) and shift (initially 0), and the shift replaces the bias. Weights are initialised as in
+    `MSRANet`.
 
     Examples
     --------
@@ -286,19 +286,19 @@ class WeightNormNet(_ReLUNet):
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
-        Width of each hidden layer; may be empty, which is a linear model.
+        Width of each hidden layer; without any, the network is a linear model.
     dropout, input_dropout : float, default=0.0
-        Rates of ordinary dropout behind each hidden layer and on the inputs. The paper had none on
-        the UCI data, and searched 0 and 0.5 behind the hidden layers on Tox21.
+        Rates of ordinary dropout after each hidden layer and on the inputs. The paper had no dropout on the
+        UCI data, and searched 0 and 0.5 after the hidden layers on Tox21.
     generator, dropout_generator : torch.Generator, default=None
-        Where initial weights and masks are drawn from; None means torch's global generator.
+        Sources of the initial weights and of the masks; None means torch's global generator.
 
     Notes
     -----
-    Shape: (n, n_inputs) to (n, n_outputs), the logits. The weights of a unit are ``g * v / |v|``.
-    Here v begins as the weights of `MSRANet` and g as ``|v|``, so that training starts from the same
-    function; the source sets g and the bias from a first batch of data. g is a vector, and so,
-    like a bias, not subject to weight decay.
+    Inputs have shape (n, n_inputs), logits (n, n_outputs). The weights of a unit are ``g * v / |v|``.
+    Here v is initialised like the weights of `MSRANet` and g as ``|v|``, so training starts from the same
+    function. The source sets g and the bias from a first batch of data. Like the biases, g is a vector, so
+    weight decay does not apply to it.
 
     Examples
     --------
@@ -318,21 +318,22 @@ class HighwayNet(_ReLUNet):
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
-        Width of each hidden layer; may be empty, which is a linear model.
+        Width of each hidden layer; without any, the network is a linear model.
     dropout, input_dropout : float, default=0.0
-        Rates of ordinary dropout of each hidden layer and on the inputs. The paper searched 0 and
-        0.5 for the former; it acts on the transformed part, not on what is carried on.
+        Rates of ordinary dropout of each hidden layer and on the inputs. The paper searched 0 and 0.5 for
+        the hidden layers. Dropout acts on the transformed part, not on the shortcut.
     generator, dropout_generator : torch.Generator, default=None
-        Where initial weights and masks are drawn from; None means torch's global generator.
+        Sources of the initial weights and of the masks; None means torch's global generator.
 
     Notes
     -----
-    Shape: (n, n_inputs) to (n, n_outputs), the logits. A layer is ``t * relu(W x + b) + (1 - t) * x``,
-    ``t = sigmoid(V x + c)``, W and V as in `MSRANet`, c = -2 at first. The first hidden layer is a
-    plain one that brings the inputs to its width, as in the source. Where later widths differ
-    (conic networks), ``P x`` is carried on, P a learned projection from N(0, 1 / fan_in); the source
-    would have a plain layer there, of which a conic network would wholly consist. The paper searched
-    no widths for its highway networks, and does not say which they had.
+    Inputs have shape (n, n_inputs), logits (n, n_outputs). A layer is ``t * relu(W x + b) + (1 - t) * x``
+    with ``t = sigmoid(V x + c)``; W and V are initialised as in `MSRANet`, c as -2. The first hidden layer
+    is a plain layer that maps the inputs to its width, as in the source. If the widths of
+    later layers differ (conic networks), the shortcut is ``P x`` instead of x, where P is a learned
+    projection, initialised from N(0, 1 / fan_in). The source would use a plain layer there; then a conic
+    network would have plain layers only. The paper searched no widths for its highway networks, and does
+    not state them.
 
     Examples
     --------
@@ -354,28 +355,29 @@ class ResNet(_ReLUNet):
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
-        Width of each hidden layer; every two make a block. Of an odd number, the first is a plain
-        layer before the blocks, as the source's first convolution is. May be empty, which is a
-        linear model.
+        Width of each hidden layer; two layers form a block. If the number of layers is odd, the first one
+        is a plain layer before the blocks, like the first convolution of the source. Without any, the
+        network is a linear model.
     dropout, input_dropout : float, default=0.0
-        Rates of ordinary dropout of each hidden layer, not of the shortcuts, and on the inputs. The
-        paper lists none.
+        Rates of ordinary dropout of each hidden layer, not of the shortcuts, and on the inputs. The paper
+        lists no dropout.
     generator, dropout_generator : torch.Generator, default=None
-        Where initial weights and masks are drawn from; None means torch's global generator.
+        Sources of the initial weights and of the masks; None means torch's global generator.
 
     Raises
     ------
     ValueError
-        In training, from a batch of a single row.
+        In training mode, if a batch has a single row.
 
     Notes
     -----
-    Shape: (n, n_inputs) to (n, n_outputs), the logits. A block is ``relu(x + N2(relu(N1(x))))``, N a
-    linear layer with batch norm, as in `BatchNormNet`. Where the widths before and behind a block
-    differ, ``P x`` is added, P a learned projection (the source's option B) from N(0, 1 / fan_in).
-    The paper has blocks of 2 or 3 layers, rectangular or "diavolo" with a bottleneck of 25 or 50 %,
-    and does not say whether they held the source's batch norm. ``(64, 64, 64, 64)`` here is a
-    rectangular network of two blocks, ``(64, 16, 64, 16, 64)`` has two bottlenecks of 25 %.
+    Inputs have shape (n, n_inputs), logits (n, n_outputs). A block is ``relu(x + N2(relu(N1(x))))``, where
+    N1 and N2 are linear layers with batch norm, as in `BatchNormNet`. If the widths before and after a block
+    differ, ``P x`` is added instead of x, where P is a learned projection (option B of the source),
+    initialised from N(0, 1 / fan_in). The paper has blocks of 2 or 3 layers, rectangular or "diavolo" with
+    a bottleneck of 25 or 50 %, and does not say whether they had batch norm, as in the source. Here
+    ``(64, 64, 64, 64)`` is a rectangular network of two blocks, and ``(64, 16, 64, 16, 64)`` has two
+    bottlenecks of 25 %.
 
     Examples
     --------
@@ -394,7 +396,7 @@ class ResNet(_ReLUNet):
         return plain + [ResidualBlock(widths[i], widths[i + 1], widths[i + 2], generator) for i in pairs]
 
 
-#: Name -> module class with the signature of `sksnn.networks.SNN`.
+#: The module class of each name; all are called like `sksnn.networks.SNN`.
 #:
 #: >>> list(ARCHITECTURES)
 #: ['snn', 'msra', 'batchnorm', 'layernorm', 'weightnorm', 'highway', 'resnet']
@@ -426,13 +428,13 @@ def build_network(
     Parameters
     ----------
     architecture : str or callable
-        A key of `ARCHITECTURES`, or ``(n_inputs, n_outputs) -> nn.Module``, which alone decides
-        what is inside: the sizes and rates below are not passed to it.
+        A key of `ARCHITECTURES`, or a callable ``(n_inputs, n_outputs) -> nn.Module``. The sizes and rates
+        below are not passed to a callable.
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int
     dropout, input_dropout : float
-        Of alpha dropout in an "snn", of ordinary dropout in its rivals.
+        Rates of dropout: alpha dropout for "snn", ordinary dropout for the other names.
     generator, dropout_generator : torch.Generator, default=None
         Sources of initial weights and of dropout masks.
 
@@ -443,8 +445,7 @@ def build_network(
     Raises
     ------
     TypeError
-        If the architecture is a module itself, or the callable returns anything but a module with
-        parameters.
+        If the architecture is a module, or the callable returns anything but a module with parameters.
 
     Examples
     --------
@@ -472,10 +473,10 @@ def build_network(
 
 @torch.no_grad()
 def multiply_adds(network, n_inputs):
-    """Count the multiply-adds of a row.
+    """Count the multiply-adds per row.
 
-    Networks of this module have one for each weight. Through others two rows of zeros are passed, by which
-    lazy layers learn their shapes, too, which an optimizer must know.
+    Networks of this module have one multiply-add per weight. For other networks two rows of zeros are passed
+    through. This also gives lazy layers their shapes, which an optimizer needs.
 
     Parameters
     ----------
@@ -487,8 +488,8 @@ def multiply_adds(network, n_inputs):
     Returns
     -------
     n : int
-        Of matrix products and convolutions; at least one for each weight, since some layers
-        (recurrent ones) cannot be seen into.
+        Multiply-adds of matrix products and convolutions, but at least one per weight, since those of some
+        layers (recurrent ones) are not counted.
 
     Examples
     --------
@@ -500,5 +501,5 @@ def multiply_adds(network, n_inputs):
         first = next(network.parameters())
         with FlopCounterMode(display=False) as counter:
             network(torch.zeros(2, n_inputs, dtype=first.dtype, device=first.device))
-        n_operations = counter.get_total_flops() // 4  # of two rows, and two operations each
+        n_operations = counter.get_total_flops() // 4  # two rows, two operations per multiply-add
     return max(n_operations, sum(p.numel() for p in network.parameters() if p.ndim > 1))

@@ -1,4 +1,4 @@
-"""skorch callbacks of ours, for the ``callbacks`` of the estimators."""
+"""skorch callbacks of this package, for the parameter ``callbacks`` of the estimators."""
 
 from numbers import Integral
 
@@ -16,14 +16,14 @@ class MomentRecorder(Callback):
     Parameters
     ----------
     n_rows : int, default=256
-        Rows to measure on, evenly spaced among the training rows; all of them if there are fewer.
+        Number of rows to measure on, evenly spaced among the training rows; all rows if there are fewer.
 
     Notes
     -----
-    ``net_.history[i, "layer_means"]`` and ``"layer_variances"`` are lists of one number a layer, the
-    inputs first, over rows and units. `sksnn.diagnostics.moment_history` reads them,
-    `sksnn.diagnostics.MomentHistoryDisplay` draws them. Training is the same with and without it, bit
-    by bit: it draws nothing and attaches nothing to the network.
+    ``net_.history[i, "layer_means"]`` and ``"layer_variances"`` are lists with one number per layer, taken
+    over rows and units; the inputs come first. `sksnn.diagnostics.moment_history` reads them, and
+    `sksnn.diagnostics.MomentHistoryDisplay` draws them. The callback draws no random numbers and attaches
+    nothing to the network, so it does not change the trained weights.
 
     Examples
     --------
@@ -41,22 +41,22 @@ class MomentRecorder(Callback):
         self.n_rows = n_rows
 
     def on_train_begin(self, net, X=None, **kwargs):
-        """Choose the rows."""
+        """Choose the rows to measure on."""
         if not isinstance(self.n_rows, Integral) or self.n_rows < 1:
             raise ValueError(f"n_rows must be a whole number of at least 1; got {self.n_rows!r}. Try 256.")
         index = torch.linspace(0, len(X) - 1, min(int(self.n_rows), len(X)), dtype=torch.float64).long()
-        # Sparse rows live on the host and become dense here.
+        # Sparse rows are on the host; indexing makes them dense.
         self.inputs_ = X.inputs[index.to(X.inputs.device)]
         for _, callback in net.callbacks_:
-            if isinstance(callback, PrintLog):  # a table has no room for lists
+            if isinstance(callback, PrintLog):  # its table cannot show lists
                 callback.keys_ignored_ |= {MEAN_KEY, VARIANCE_KEY}
 
     def on_epoch_end(self, net, **kwargs):
-        """Measure."""
+        """Measure the moments and write them to the history."""
         moments = network_moments(net.module_.network, self.inputs_)
         net.history.record(MEAN_KEY, moments.mean.tolist())
         net.history.record(VARIANCE_KEY, moments.variance.tolist())
 
     def on_train_end(self, net, **kwargs):
-        """Let go of the rows; there are none if training was interrupted before it began."""
+        """Delete the rows; there are none if training was interrupted before it began."""
         self.__dict__.pop("inputs_", None)

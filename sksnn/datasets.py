@@ -1,7 +1,7 @@
-"""The data sets of the paper, read from a folder: arrays with the splits that were published for them.
+"""The data sets of the paper, read from a folder: arrays, with the published splits.
 
-Nothing is downloaded. Errors, and each function's notes, name the address at which a set was published
-and where its files go.
+Nothing is downloaded. Errors, and the notes of each function, name the address at which a set was published
+and the folder for its files.
 """
 
 import io
@@ -58,8 +58,8 @@ X: {what}.
 Categories are coded by numbers, missing values by a number.
 folds: {folds}.
 draws: the four published draws of 75 % and 25 % of the rows of the training file. They are drawn
-independently, so they overlap: they are no partition.
-tuning: the published halves of the rows of the training file, by which settings were chosen.
+independently, so they overlap: they are not a partition.
+tuning: the published halves of the rows of the training file, with which settings were chosen.
 """
 
 
@@ -71,7 +71,7 @@ def _uci_way_out(home, name):
 
 
 def _uci_from_npz(home, path, way_out):
-    """Read the layout of one .npz file a set."""
+    """Read the layout that has one .npz file per set."""
     content = home.read(path, way_out)
     data = arrays(content, ("X", "y", "part", "tune", "kfold_test"), path, way_out)
     flags = [data[key] for key in ("part", "tune", "kfold_test")]
@@ -98,7 +98,7 @@ def _uci_from_npz(home, path, way_out):
 
 
 def _row_numbers(home, path, n_lines, n_rows, way_out):
-    """Read lines of row numbers: training and test rows in turn, of each pair all rows."""
+    """Read lines of row numbers, alternately of training and test rows; each pair of lines has all rows."""
     lines = home.read(path, way_out).decode("ascii", "replace").splitlines()
     try:
         rows = [np.sort(np.array(line.split(), dtype=np.int64)) for line in lines if line.strip()]
@@ -149,11 +149,11 @@ def load_uci(name, *, data_home=None, return_X_y=False, as_frame=False):
     name : str
         Name of the set, as in `uci_names`: "iris", "statlog-german-credit".
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
     return_X_y : bool, default=False
-        Return (X, y) instead of a Bunch.
+        Whether to return (X, y) instead of a Bunch.
     as_frame : bool, default=False
-        X as a pandas DataFrame, y as a Series.
+        Whether to return X as a pandas DataFrame and y as a Series.
 
     Returns
     -------
@@ -163,21 +163,21 @@ def load_uci(name, *, data_home=None, return_X_y=False, as_frame=False):
         - ``X`` : ndarray of shape (n_rows, n_features), float64. Categories and missing values are coded by
           numbers.
         - ``y`` : ndarray of shape (n_rows,), int64. Classes 0, 1, ...
-        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the official training and test file,
-          where there are two; else the four published draws of 75 % and 25 %.
+        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the official training and test file if
+          there are two files, else the four published draws of 75 % and 25 %.
         - ``draws`` : list of four (train, test). The published draws among the rows of the training file.
           They overlap.
-        - ``tuning`` : (train, validation). The published halves of the training file's rows, by which
+        - ``tuning`` : (train, validation). The published halves of the training file's rows, with which
           settings were chosen.
         - ``feature_names`` : list of str. "x0", "x1", ...
         - ``target_names`` : ndarray of str. "0", "1", ...
-        - ``DESCR`` : str. What the set is and where it is from.
+        - ``DESCR`` : str. Description and source of the set.
 
     Raises
     ------
     ValueError
-        If the name is not of a set, or a file was altered or cut short; checksums are those of
-        SHA256SUMS in the folder, where it has one.
+        If the name is not the name of a set, or a file was altered or cut short. Files are compared with
+        the checksums in SHA256SUMS if the folder has this file.
     FileNotFoundError
         If the set is not in the folder.
     ImportError
@@ -186,7 +186,7 @@ def load_uci(name, *, data_home=None, return_X_y=False, as_frame=False):
     Warns
     -----
     UserWarning
-        If training and test file of the original archive are read, which are scaled each by itself.
+        If separate training and test files of the original archive are read, which were scaled separately.
 
     Notes
     -----
@@ -242,7 +242,7 @@ def uci_names(*, data_home=None):
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
 
     Returns
     -------
@@ -317,18 +317,18 @@ def _regression_way_out(home, name):
 
 
 def load_regression(name, *, data_home=None, return_X_y=False, as_frame=False):
-    """Load one of the regression sets on which defaults are judged.
+    """Load one of the regression sets on which the defaults were tested.
 
     Parameters
     ----------
     name : str
         Name of the set, as in `regression_names`: "concrete", "kin8nm".
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
     return_X_y : bool, default=False
-        Return (X, y) instead of a Bunch.
+        Whether to return (X, y) instead of a Bunch.
     as_frame : bool, default=False
-        X as a pandas DataFrame, y as a Series.
+        Whether to return X as a pandas DataFrame and y as a Series.
 
     Returns
     -------
@@ -337,16 +337,16 @@ def load_regression(name, *, data_home=None, return_X_y=False, as_frame=False):
 
         - ``X`` : ndarray of shape (n_rows, n_features), float64.
         - ``y`` : ndarray of shape (n_rows,), float64.
-        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the published splits (20, 10 or 5);
-          where none were published, ten of ``ShuffleSplit(test_size=0.1, random_state=0)``.
+        - ``folds`` : list of (train, test). Row numbers, for ``cv=``: the published splits (20, 10 or 5),
+          or if none were published ten of ``ShuffleSplit(test_size=0.1, random_state=0)``.
         - ``feature_names`` : list of str.
-        - ``target_names`` : list of str. The one name of y.
-        - ``DESCR`` : str. What the set is and where it is from.
+        - ``target_names`` : list of str. The name of y.
+        - ``DESCR`` : str. Description and source of the set.
 
     Raises
     ------
     ValueError
-        If the name is not of a set, or a file was altered or cut short.
+        If the name is not the name of a set, or a file was altered or cut short.
     FileNotFoundError
         If the set is not in the folder.
     ImportError
@@ -354,9 +354,9 @@ def load_regression(name, *, data_home=None, return_X_y=False, as_frame=False):
 
     Notes
     -----
-    What is read: ``regression/concrete.csv.gz``, a table with a line of column names and the target as its
-    last column, and ``regression/concrete.splits.npz`` with the splits: ``n``, the number of rows, and
-    ``test_mask_packed``, ``np.packbits`` of flags of the test rows, (n_folds, n_rows).
+    Two files are read. ``regression/concrete.csv.gz`` is a table with a line of column names, and the target
+    as its last column. ``regression/concrete.splits.npz`` has the splits: ``n`` is the number of rows, and
+    ``test_mask_packed`` is ``np.packbits`` of an array of shape (n_folds, n_rows) that marks the test rows.
 
     Examples
     --------
@@ -403,7 +403,7 @@ def regression_names(*, data_home=None):
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
 
     Returns
     -------
@@ -448,22 +448,22 @@ Published at
 
 folds: ten stratified folds. The paper's assignment of rows to folds was not published; this is
 StratifiedKFold(10, shuffle=True, random_state=0).
-validation_folds: for each fold (train, validation), as in the paper: while fold M is the test, fold M - 1
-(the last, for the first) is the validation, and neither is trained on.
+validation_folds: for each fold (train, validation), as in the paper: if fold M is the test fold, fold M - 1
+(for the first fold the last one) is the validation fold, and neither is used for training.
 """
 
 
 def load_htru2(*, data_home=None, return_X_y=False, as_frame=False):
-    """Load HTRU2: which candidates are pulsars.
+    """Load HTRU2, candidates for pulsars to be classified.
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
     return_X_y : bool, default=False
-        Return (X, y) instead of a Bunch.
+        Whether to return (X, y) instead of a Bunch.
     as_frame : bool, default=False
-        X as a pandas DataFrame, y as a Series.
+        Whether to return X as a pandas DataFrame and y as a Series.
 
     Returns
     -------
@@ -472,14 +472,14 @@ def load_htru2(*, data_home=None, return_X_y=False, as_frame=False):
 
         - ``X`` : ndarray of shape (17898, 8), float64.
         - ``y`` : ndarray of shape (17898,), int64. 1: a pulsar.
-        - ``folds`` : list of ten (train, test). Row numbers, for ``cv=``. Not those of the paper, which were
-          not published: stratified, drawn with a fixed seed.
+        - ``folds`` : list of ten (train, test). Row numbers, for ``cv=``: stratified folds, drawn with a
+          fixed seed, since those of the paper were not published.
         - ``validation_folds`` : list of ten (train, validation). Row numbers for choosing settings, one pair
-          for each of the folds: the validation rows are the test rows of the fold before, and the fold's own
-          test rows are in neither.
+          per fold. The validation rows are the test rows of the fold before; the fold's own test rows are in
+          neither.
         - ``feature_names`` : list of str.
         - ``target_names`` : ndarray of str.
-        - ``DESCR`` : str. What the set is and where it is from.
+        - ``DESCR`` : str. Description and source of the set.
 
     Raises
     ------
@@ -541,7 +541,7 @@ CIFAR10_CLASSES = np.array(
 )
 
 MNIST_DESCR = f"""\
-MNIST: {{n}} handwritten digits, 28 x 28 pixels of 0 to 255, a row an image. Y. LeCun, C. Cortes,
+MNIST: {{n}} handwritten digits, one row per image of 28 x 28 pixels from 0 to 255. Y. LeCun, C. Cortes,
 C. Burges. Published at
 {MNIST_ADDRESS}
 
@@ -549,8 +549,8 @@ folds: the official training and test images.
 """
 
 CIFAR10_DESCR = f"""\
-CIFAR-10: {{n}} photographs of ten kinds of things, 32 x 32 pixels, each red, green and blue of 0 to 255,
-a row an image: X.reshape(-1, 32, 32, 3). A. Krizhevsky, 2009. Published at
+CIFAR-10: {{n}} photographs of ten kinds of objects, one row per image of 32 x 32 pixels, each with red,
+green and blue from 0 to 255: X.reshape(-1, 32, 32, 3). A. Krizhevsky, 2009. Published at
 {CIFAR10_ADDRESS}
 
 What was read: {{copies}}.
@@ -559,7 +559,7 @@ folds: the official training and test images.
 
 
 def _images(parts, feature_names, target_names, descr):
-    """Join (images, labels) of training and test; the fold is just these."""
+    """Join the (images, labels) of training and test, which form the only fold."""
     X, y = (np.concatenate(both) for both in zip(*parts, strict=True))
     rows, n_train = np.arange(len(X)), len(parts[0][0])
     return Bunch(
@@ -573,13 +573,13 @@ def _images(parts, feature_names, target_names, descr):
 
 
 def _idx(home, name, shape, way_out):
-    """Read an idx file of bytes, gzipped or not: (n, *shape)."""
+    """Read an idx file of bytes, gzipped or not, as an array of shape (n, *shape)."""
     folders = ("mnist", "MNIST/raw")
     path = home.path(*(f"{folder}/{name}{end}" for folder in folders for end in (".gz", "")))
     content = home.read(path, way_out)
     if path.suffix == ".gz":
         content = unzipped(content, path, way_out)
-    # Two zeros, 8 for bytes, the number of axes; then the length of each axis.
+    # The header is two zeros, an 8 for bytes, the number of axes, and the length of each axis.
     n_axes = 1 + len(shape)
     start = 4 + 4 * n_axes
     whole = len(content) >= start and content[:4] == bytes([0, 0, 8, n_axes])
@@ -600,25 +600,25 @@ def load_mnist(*, data_home=None, return_X_y=False, as_frame=False):
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
     return_X_y : bool, default=False
-        Return (X, y) instead of a Bunch.
+        Whether to return (X, y) instead of a Bunch.
     as_frame : bool, default=False
-        X as a pandas DataFrame, y as a Series.
+        Whether to return X as a pandas DataFrame and y as a Series.
 
     Returns
     -------
     data : Bunch, or (X, y)
         With the fields
 
-        - ``X`` : ndarray of shape (70000, 784), uint8. Pixels, 0 to 255; a row an image. Estimators take them
-          as they are; float32 rows would take four times the memory.
+        - ``X`` : ndarray of shape (70000, 784), uint8. Pixels, 0 to 255, one row per image. Estimators accept
+          uint8; float32 rows would take four times the memory.
         - ``y`` : ndarray of shape (70000,), int64. Digits.
         - ``folds`` : list of one (train, test). Row numbers, for ``cv=``: 60 000 official training images, 10
           000 test images.
         - ``feature_names`` : list of str. "pixel0", "pixel1", ...
         - ``target_names`` : ndarray of str.
-        - ``DESCR`` : str. What the set is and where it is from.
+        - ``DESCR`` : str. Description and source of the set.
 
     Raises
     ------
@@ -631,9 +631,9 @@ def load_mnist(*, data_home=None, return_X_y=False, as_frame=False):
 
     Notes
     -----
-    What is read are the four original files, gzipped or not, ``train-images-idx3-ubyte.gz``,
-    ``train-labels-idx1-ubyte.gz``, ``t10k-images-idx3-ubyte.gz`` and ``t10k-labels-idx1-ubyte.gz`` of
-    http://yann.lecun.com/exdb/mnist/, in the folder ``mnist``, or in torchvision's ``MNIST/raw``.
+    The four original files of http://yann.lecun.com/exdb/mnist/ are read, gzipped or not, from the folder
+    ``mnist`` or from torchvision's ``MNIST/raw``: ``train-images-idx3-ubyte.gz``,
+    ``train-labels-idx1-ubyte.gz``, ``t10k-images-idx3-ubyte.gz`` and ``t10k-labels-idx1-ubyte.gz``.
 
     Examples
     --------
@@ -660,12 +660,12 @@ def load_mnist(*, data_home=None, return_X_y=False, as_frame=False):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Read pickled arrays, and nothing that could run code."""
+    """Unpickler that reads arrays only, and refuses anything that could run code."""
 
     ARRAYS = {"_reconstruct", "ndarray", "dtype"}
 
     def find_class(self, module, name):
-        """Return what an array is made of."""
+        """Return a class or function that pickled arrays need; refuse all others."""
         numpys = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
         if (module in numpys and name in self.ARRAYS) or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
@@ -673,19 +673,19 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _cifar_batch(home, path, way_out):
-    """Read one of the original batches: (n, 3072) with the colours of a pixel side by side, labels."""
+    """Read an original batch: labels, and pixels of shape (n, 3072) with adjacent colours of each pixel."""
     content = home.read(path, way_out)
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         planes, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.uint8)
         pixels = planes.reshape(len(labels), 3, 32 * 32).transpose(0, 2, 1)
-    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+    except Exception as error:  # a damaged pickle can raise any error
         raise damaged(path, f"it must be a batch of CIFAR-10; {error}", way_out) from error
     return pixels.reshape(len(labels), -1), labels
 
 
 def _cifar_jpegs(home, path, way_out):
-    """Read JPEG copies: image i is a header, and its part of the body."""
+    """Read JPEG copies: image i is the common header followed by its part of the body."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -707,30 +707,30 @@ def _cifar_jpegs(home, path, way_out):
 
 
 def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
-    """Load CIFAR-10, small photographs of ten kinds of things.
+    """Load CIFAR-10, small photographs of ten kinds of objects.
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
     return_X_y : bool, default=False
-        Return (X, y) instead of a Bunch.
+        Whether to return (X, y) instead of a Bunch.
     as_frame : bool, default=False
-        X as a pandas DataFrame, y as a Series.
+        Whether to return X as a pandas DataFrame and y as a Series.
 
     Returns
     -------
     data : Bunch, or (X, y)
         With the fields
 
-        - ``X`` : ndarray of shape (60000, 3072), uint8. Pixels, 0 to 255, red, green and blue side by side; a
-          row an image.
+        - ``X`` : ndarray of shape (60000, 3072), uint8. Pixels, 0 to 255, one row per image; red, green and
+          blue of a pixel are adjacent.
         - ``y`` : ndarray of shape (60000,), int64. Classes 0 to 9.
         - ``folds`` : list of one (train, test). Row numbers, for ``cv=``: 50 000 official training images, 10
           000 test images.
         - ``feature_names`` : list of str. "r0", "g0", "b0", "r1", ...
         - ``target_names`` : ndarray of str. "airplane", "automobile", ...
-        - ``DESCR`` : str. What the set is and where it is from.
+        - ``DESCR`` : str. Description and source of the set.
 
     Raises
     ------
@@ -739,14 +739,15 @@ def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
     FileNotFoundError
         If a file is not in the folder.
     ImportError
-        If ``as_frame=True`` and pandas is missing; if copies in JPEG are to be read and Pillow is missing.
+        If ``as_frame=True`` and pandas is missing, or if JPEG copies are read and Pillow is missing.
 
     Notes
     -----
     Two layouts are read: the original archive's folder ``cifar-10-batches-py``, from
-    http://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz, of whose pickles only arrays are read; or
-    ``cifar10/train.npz`` and ``cifar10/test.npz`` with JPEG copies. Copies are not quite the originals:
-    accuracies on them cannot be compared with published ones. The originals come first, where there are both.
+    http://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz, whose pickles are read safely (arrays only); or
+    ``cifar10/train.npz`` and ``cifar10/test.npz`` with JPEG copies. The copies differ slightly from the
+    originals, so accuracies on them cannot be compared with published ones. If both are there, the originals
+    are read.
 
     Examples
     --------
@@ -780,7 +781,7 @@ def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
 # ---------------------------------------------------------------- Tox21
 
 TOX21_ADDRESS = "http://bioinf.jku.at/research/DeepTox/tox21.zip"
-DENSITY = 0.05  # of the bits that the challenge's winners, and the paper, keep
+DENSITY = 0.05  # least density of the bits that the challenge's winners and the paper keep
 
 TOX21_DESCR = """\
 Tox21: {n} compounds, measured in twelve assays, many labels missing (NaN). The split of the Tox21 Data
@@ -789,8 +790,8 @@ Challenge 2014, as in Mayr, Klambauer, Unterthiner, Hochreiter: DeepTox, 2016. P
 
 X: {what}.
 folds: the five published cross-validation folds of the training compounds, for cv=. {unfolded} training
-compounds have no published fold: they are trained on in each, and tested in none. A few compounds stand in
-the data more than once, also in two folds: see inchikey.
+compounds have no published fold: they are used for training in each fold, and for testing in none. A few
+compounds occur more than once, some in two folds: see inchikey.
 tuning: training compounds, and the {leaderboard} of the challenge's leaderboard, the paper's validation set.
 test: the {test} test compounds of the challenge{absent}.
 """
@@ -812,7 +813,7 @@ def _bits(packed, n_bits):
 
 
 def _tox21_from_npz(home, path, way_out):
-    """Read compounds from a table, their features from an .npz file."""
+    """Read the compounds from a table and their features from an .npz file."""
     table = text_columns(unzipped(home.read(path, way_out), path, way_out), path, way_out)
     wanted = ("ecfp4_packed", "maccs_packed", "descriptors", "descriptor_names", "ok", "id")
     features = path.with_name("tox21_features.npz")
@@ -827,7 +828,7 @@ def _tox21_from_npz(home, path, way_out):
     fit = [(n, 256), (n, 21), (n, d), (d,), (n,), (n,)]
     if list(shapes.values()) != fit:
         raise damaged(features, f"its arrays do not fit together: {shapes}", way_out)
-    # Of RDKit's 167 MACCS bits, the first is not used.
+    # RDKit has 167 MACCS bits and does not use the first one.
     blocks = [_bits(data["ecfp4_packed"], 2048), _bits(data["maccs_packed"], 167)[:, 1:], data["descriptors"]]
     names = [f"ecfp4_{i}" for i in range(2048)] + [f"maccs_{i}" for i in range(1, 167)]
     return Bunch(
@@ -844,7 +845,7 @@ def _tox21_from_npz(home, path, way_out):
 
 
 def _tox21_part(home, folder, part, way_out):
-    """Read training or test compounds of the original archive: names, dense and sparse features, labels."""
+    """Read names, dense and sparse features, and labels of training or test compounds from the archive."""
 
     def read(name):
         path = folder / name
@@ -882,7 +883,7 @@ def _tox21_part(home, folder, part, way_out):
 
 
 def _tox21_from_archive(home, path, way_out):
-    """Read the original archive: dense features, and those bits that 5 % of the training compounds have."""
+    """Read the original archive: dense features, and the bits that at least 5 % of training rows have."""
     folder = path.parent
     parts = [_tox21_part(home, folder, part, way_out) for part in ("train", "test")]
     compounds = text_columns(home.read(path, way_out), path, way_out)
@@ -916,42 +917,43 @@ def _tox21_from_archive(home, path, way_out):
 
 
 def load_tox21(*, data_home=None, return_X_y=False, as_frame=False):
-    """Load Tox21: compounds, and which of twelve toxicity assays they are active in.
+    """Load Tox21: compounds, with their activity in twelve toxicity assays.
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder of the data; None: what the environment variable SKSNN_DATA says.
+        Folder of the data; None means that of the environment variable SKSNN_DATA.
     return_X_y : bool, default=False
-        Return (X, y) instead of a Bunch.
+        Whether to return (X, y) instead of a Bunch.
     as_frame : bool, default=False
-        X and y as pandas DataFrames.
+        Whether to return X and y as pandas DataFrames.
 
     Returns
     -------
     data : Bunch, or (X, y)
         With the fields
 
-        - ``X`` : ndarray of shape (n_compounds, n_features), float32. Bits of structures and descriptors; NaN
-          where one could not be computed.
-        - ``y`` : ndarray of shape (n_compounds, 12), float64. 1: active, 0: not, NaN: not known.
+        - ``X`` : ndarray of shape (n_compounds, n_features), float32. Structure bits and descriptors; NaN
+          where a descriptor could not be computed.
+        - ``y`` : ndarray of shape (n_compounds, 12), float64. 1: active, 0: inactive, NaN: unknown.
         - ``folds`` : list of five (train, test). Row numbers, for ``cv=``: the published folds of the
-          training compounds. Those without a published fold are trained on in each.
-        - ``tuning`` : (train, validation). Training and leaderboard compounds: the paper's validation.
-        - ``test`` : ndarray of int. Row numbers of the challenge's test compounds; empty where the folder
-          lacks them.
+          training compounds. Compounds without a published fold are training rows in each.
+        - ``tuning`` : (train, validation). Training and leaderboard compounds; the latter are the paper's
+          validation set.
+        - ``test`` : ndarray of int. Row numbers of the challenge's test compounds; empty if the folder does
+          not have them.
         - ``is_bit`` : ndarray of shape (n_features,), bool. Which columns of X are bits.
         - ``ids``, ``inchikey`` : ndarray of shape (n_compounds,), str.
-        - ``smiles``, ``smiles_std`` : ndarray of shape (n_compounds,), str, or None. Structures as published,
-          and standardised; None from the original archive, which has none.
+        - ``smiles``, ``smiles_std`` : ndarray of shape (n_compounds,), str, or None. Structures as published
+          and standardised; None from the original archive, which has no structures.
         - ``parsed`` : ndarray of shape (n_compounds,), bool. Whether RDKit could read the structure; if not,
           its bits are 0 and its descriptors NaN.
         - ``cv_fold`` : ndarray of shape (n_compounds,), float64. Number of the published fold: 0 to 4,
-          leaderboard 5, NaN where none is known.
-        - ``X_sparse`` : csr_array of shape (n_compounds, n_bits), or None. All bits, also the rare ones; from
-          the original archive only.
+          5 for the leaderboard, NaN if unknown.
+        - ``X_sparse`` : csr_array of shape (n_compounds, n_bits), or None. All bits, including rare ones;
+          only from the original archive.
         - ``feature_names``, ``target_names`` : list of str.
-        - ``DESCR`` : str. What the set is and where it is from.
+        - ``DESCR`` : str. Description and source of the set.
 
     Raises
     ------
@@ -966,8 +968,8 @@ def load_tox21(*, data_home=None, return_X_y=False, as_frame=False):
     -----
     Two layouts are read, both in the folder ``tox21``: ``tox21.csv.gz`` with ``tox21_features.npz``
     (training and leaderboard compounds, features of RDKit), and the files of the original archive,
-    http://bioinf.jku.at/research/DeepTox/tox21.zip (with the test compounds). Of the archive's 272 776
-    sparse features, X has those that at least 5 % of the training and leaderboard compounds have, as in the
+    http://bioinf.jku.at/research/DeepTox/tox21.zip (with the test compounds). The archive has 272 776 sparse
+    features; X has only those that at least 5 % of the training and leaderboard compounds have, as in the
     authors' code.
 
     Examples

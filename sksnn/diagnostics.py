@@ -1,4 +1,4 @@
-"""What happens to mean and variance inside a network: measured, judged and drawn."""
+"""Measure, judge and plot mean and variance inside a network."""
 
 from typing import NamedTuple
 
@@ -35,32 +35,32 @@ __all__ = [
     "network_moments",
 ]
 
-# A layer whose variance over rows is a smaller share of its second moment tells rows apart no more.
+# If the variance over rows is a smaller share of a layer's second moment, the layer hardly separates rows.
 LEAST_ROW_SHARE = 0.05
-# Of the inputs' second moment, the largest share that may be due to columns' means (0 if standardised).
+# Largest share of the inputs' second moment that may come from the columns' means (0 if standardised).
 LARGEST_MEAN_SHARE = 0.25
-# From Theorems 2 and 3, for tau up to 1.25 and from 0.8 on: no fixed point has a variance outside.
+# From Theorems 2 and 3: for tau from 0.8 to 1.25 no fixed point has a variance outside these bounds.
 LEAST_VARIANCE, LARGEST_VARIANCE = THEOREM_3_DOMAINS[0]["variance"][1], THEOREM_2_DOMAIN["variance"][0]
 LEAST_TAU, LARGEST_TAU = THEOREM_2_DOMAIN["tau"]
-# Theorem 2 speaks of net inputs whose variance, nu tau, is at most 16 * 1.25 = 20. Weights of the least
-# tau, 0.8, make that of a nu of 25; of a larger one no theorem says that it falls. Trained layers align
-# with correlated columns: `check_self_normalization` says how far those of default networks go.
+# Theorem 2 covers net inputs whose variance, nu tau, is at most 16 * 1.25 = 20. With the least tau, 0.8, this
+# is reached at nu = 25; for a larger nu no theorem says that the variance falls. The weights of trained
+# layers align with correlated columns: `check_self_normalization` gives the variances of default networks.
 LARGEST_COVERED_VARIANCE = THEOREM_2_DOMAIN["variance"][1] * LARGEST_TAU / LEAST_TAU
 # Twice the largest rate that the paper found useful.
 LARGEST_RATE = 0.2
 
 
 class Finding(NamedTuple):
-    """Something wrong, where, and what to do.
+    """A problem, the layer that has it, and what to do.
 
     Parameters
     ----------
     kind : {"not finite", "inputs", "exploding", "vanishing", "collapsed", "weights", "dropout"}
-        What is wrong.
+        Kind of problem.
     layer : int or None
-        First layer that shows it, 0 for the inputs; None if it is no single one.
+        First layer that has the problem, 0 for the inputs; None if it does not concern a single layer.
     problem, remedy : str
-        A sentence each.
+        One sentence each.
 
     Examples
     --------
@@ -78,14 +78,14 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What `check_self_normalization` found; printed, a few plain sentences.
+    """Result of `check_self_normalization`; print it for a few sentences of text.
 
     Parameters
     ----------
     findings : tuple of Finding
-        The likeliest cause first; empty if all is well.
+        The findings, the likeliest cause first; empty if there is no problem.
     moments : NetworkMoments
-        What the findings rest on.
+        The measurements from which the findings were derived.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class Verdict(NamedTuple):
 
     @property
     def healthy(self):
-        """Whether nothing is wrong."""
+        """Whether there are no findings."""
         return not self.findings
 
     def __str__(self):
@@ -118,57 +118,57 @@ class Verdict(NamedTuple):
 
 
 def check_self_normalization(estimator, X):
-    """Judge whether activations keep their mean and variance through the layers, and say what to do if not.
+    """Check whether activations keep their mean and variance through the layers, and say what to do if not.
 
     Parameters
     ----------
     estimator : SNNClassifier, SNNRegressor or nn.Module
         A fitted estimator, of any architecture, or a module.
     X : array-like or sparse matrix of shape (n_rows, n_features)
-        Raw rows, a few hundred of those trained on, say; a module gets them as they are.
+        Raw rows, for example a few hundred of the training rows; a module gets them unchanged.
 
     Returns
     -------
     verdict : Verdict
-        Print it. ``verdict.healthy`` is a bool, ``verdict.findings`` holds what is wrong.
+        Can be printed. ``verdict.healthy`` is a bool, ``verdict.findings`` lists the problems.
 
     Raises
     ------
     TypeError, ValueError, NotFittedError
-        As in `layer_moments`; or if X has a single row, which differs from no other.
+        For the reasons that `layer_moments` names, and if X has a single row, since rows are compared.
 
     Notes
     -----
     The fixed point has variance 1, and Theorem 1 holds for variances from 0.8 to 1.5. Training moves a
-    network off both: weights align with correlated columns, and the last layers separate classes.
+    network away from both: weights align with correlated columns, and the last layers separate classes.
     Layers of default networks on scikit-learn's five small data sets, with five seeds, have variances
-    from 0.6 to 16.3, and a tau from 0.56 to 1.05. So to have left Theorem 1's domain is no finding; a
-    finding needs more:
+    from 0.6 to 16.3, and a tau from 0.56 to 1.05. So a layer outside Theorem 1's domain is not yet a
+    finding. The findings are:
 
     ==============  =====================================================================
     "not finite"    an activation is NaN or infinite
-    "inputs"        second moment of the inputs below 0.16 or above 3, or more than a quarter
-                    of it from their means
-    "exploding"     variance above 3 where tau is above 1.25 on average: beyond all fixed
-                    points of Theorem 2; or above 25, whatever the weights: with the least tau
-                    of Theorem 2, 0.8, net inputs then have a variance above 20 = 16 * 1.25,
-                    the largest of which it says that the variance falls
-    "vanishing"     second moment below 0.16, below all fixed points of Theorem 3
+    "inputs"        the second moment of the inputs is below 0.16 or above 3, or more than a
+                    quarter of it comes from their means
+    "exploding"     the variance is above 3 and tau above 1.25 on average, which is beyond all
+                    fixed points of Theorem 2; or above 25, whatever the weights. At a variance
+                    of 25 and the least tau of Theorem 2, 0.8, net inputs have the variance
+                    20 = 16 * 1.25, the largest for which it says that the variance falls
+    "vanishing"     the second moment is below 0.16, below all fixed points of Theorem 3
     "collapsed"     less than 1/20 of the second moment is variance over rows: all rows
-                    look alike
-    "weights"       SELUs whose weights have a tau below 0.4956 or above 2.6576 on average: for
-                    an omega of 0, moments tend to a fixed point only in between, see
-                    `sksnn.theory.fixed_point`; outside, such layers have the variance vanish
-                    or explode, if the columns' correlations do not stand against it
-    "dropout"       rates above 0.2, of which the paper found 0.05 and 0.1 useful; or ordinary
-                    dropout in a network of SELUs
+                    have nearly the same activations
+    "weights"       weights of SELUs have a tau below 0.4956 or above 2.6576 on average. For an
+                    omega of 0, moments converge to a fixed point only between these limits, see
+                    `sksnn.theory.fixed_point`. Outside, such layers make the variance vanish or
+                    explode, unless correlations of the columns counteract it
+    "dropout"       a rate is above 0.2, while the paper found 0.05 and 0.1 useful; or there is
+                    ordinary dropout in a network of SELUs
     ==============  =====================================================================
 
-    The bounds on variances and on tau come from the theory, which counts units as independent: for a
-    trained network they are where to draw a line, no proof. The others are rules of thumb. tau says
-    nothing where a normalization follows, so that only networks of SELUs are asked about it. An SNN
-    for another fixed point has bounds in proportion to its variance or second moment, where these
-    lead away from the inputs' 1, and the limits of tau of its own SELU.
+    The bounds on variances and on tau come from the theory, which treats units as independent. For a
+    trained network they are thresholds, not proofs. The other bounds are rules of thumb. If a
+    normalization follows the weights, tau has no meaning, so it is checked in networks of SELUs only. For
+    an SNN with another fixed point, the upper bounds are multiplied by its variance if that is above 1,
+    and the lower bound by its second moment if that is below 1. The limits of tau are those of its SELU.
 
     Examples
     --------
@@ -194,15 +194,16 @@ def check_self_normalization(estimator, X):
 
 
 def _of_rows(layer):
-    """Return the second moment of a layer, and the share of it that is variance over the rows."""
+    """Return the second moment of a layer, and the share of it that is variance over rows."""
     second = np.mean(layer.variance + layer.mean**2)
     return second, np.mean(layer.variance) / second if second > 0 else 0.0
 
 
 def _find_in_inputs(estimator, moments):
-    """Yield what is wrong with the inputs."""
+    """Yield a finding if the inputs are not standardised."""
     second, share = _of_rows(moments.inputs)
-    # As wide a net input as one of variance `second`, of which only this share tells rows apart.
+    # Net inputs have the same size as for centred inputs of variance `second`, but only this share of it
+    # distinguishes rows.
     if LEAST_VARIANCE <= second <= LARGEST_VARIANCE and share >= 1 - LARGEST_MEAN_SHARE:
         return
     columns = moments.inputs
@@ -214,16 +215,16 @@ def _find_in_inputs(estimator, moments):
     if isinstance(estimator, nn.Module):
         remedy = "Subtract the columns' means and divide by their standard deviations."
     elif estimator.standardize:
-        remedy = "These rows differ from those fitted on: give rows like the training rows, or fit anew."
+        remedy = "These rows differ from those fitted on: give rows like the training rows, or fit again."
     else:
         remedy = "Set standardize=True."
     yield Finding("inputs", 0, problem, remedy)
 
 
 def _find_in_layers(estimator, moments):
-    """Yield the first layer's ailment that there is."""
+    """Yield a finding for the first layer that has one."""
     depth, point = len(moments.layers), moments.fixed_point or FixedPoint()
-    # Layers lead from the inputs' variance of 1 to the fixed point's: in between all is well.
+    # The variance goes from 1, that of the inputs, to that of the fixed point: values between are normal.
     smaller, larger = min(1.0, point.variance + point.mean**2), max(1.0, point.variance)
     for i, layer in enumerate(moments.layers, start=1):
         variance, tau = layer.pooled_variance, float(layer.tau.mean())
@@ -252,7 +253,7 @@ def _find_in_layers(estimator, moments):
 
 
 def _find_in_weights(estimator, moments):
-    """Yield the layer of SELUs whose weights are farthest from leading moments to a fixed point."""
+    """Yield a finding for the layer of SELUs with the most extreme tau, if it is outside the limits."""
     if moments.fixed_point is None:
         return
     least, largest = moments.fixed_point.tau_limits
@@ -262,7 +263,7 @@ def _find_in_weights(estimator, moments):
         return
     problem = (
         f"Weights are no longer normalised: those of hidden layer {worst + 1} of {len(taus)} have a tau of "
-        f"{taus[worst]:.2g}, and moments tend to a fixed point only for a tau between "
+        f"{taus[worst]:.2g}, and moments converge to a fixed point only for a tau between "
         f"{least:.2f} and {largest:.2f}; variances of the layers run from "
         f"{moments.variance[1:].min():.2g} to {moments.variance[1:].max():.2g}."
     )
@@ -270,14 +271,14 @@ def _find_in_weights(estimator, moments):
 
 
 def _remedy(estimator, tau):
-    """Say what to do about weights of such a tau."""
+    """Say what to do about a layer whose weights have this tau."""
     lecun = "Initialise with sksnn.networks.lecun_normal_ (tau = 1) and use SELU"
     if isinstance(estimator, nn.Module):
-        return f"{lecun}; with training behind it, use a smaller lr; or use fewer layers."
+        return f"{lecun}; if it was trained, use a smaller lr; or use fewer layers."
     smaller = f"a smaller lr (now {estimator.lr:g})"
     if tau < LEAST_TAU and estimator.weight_decay:
         smaller = f"less weight_decay (now {estimator.weight_decay}), {smaller}"
-    if estimator.architecture == "snn":  # which begins with a tau of 1: training has led away from it
+    if estimator.architecture == "snn":  # tau was 1 at first: training changed it
         return f"Use {smaller}, max_grad_norm=1, or fewer layers."
     if isinstance(estimator.architecture, str):
         return f"Use architecture='snn', fewer layers, or {smaller}."
@@ -285,7 +286,7 @@ def _remedy(estimator, tau):
 
 
 def _alpha_dropouts(parts):
-    """Yield the rate of each alpha dropout, and mean, variance and saturation where they are its own."""
+    """Yield the rate of each alpha dropout, and mean, variance and saturation of those of this package."""
     for part in parts:
         if isinstance(part, AlphaDropout):
             yield part.rate, (part.mean, part.variance, part.saturation)
@@ -303,14 +304,14 @@ def _ordinary_dropouts(parts):
 
 
 def _find_in_dropout(network, has_selu):
-    """Yield what is wrong with dropout, whose rates evaluation does not show."""
+    """Yield findings about dropout, which has no effect on activations in evaluation mode."""
     parts = list(network.modules())
     rate, constants = max(_alpha_dropouts(parts), default=(0.0, ()))
     rate = min(rate, 1 - 1e-9)
     if rate > LARGEST_RATE:
         kept = float((alpha_dropout_affine(rate, *constants)[0] * (1 - rate)) ** 2)
         problem = f"A dropout of {rate:.2g} leaves {kept:.0%} of a unit's variance, and the rest is noise"
-        yield Finding("dropout", None, f"{problem}, at each layer anew.", "Use 0.05 or 0.1.")
+        yield Finding("dropout", None, f"{problem}, again at each layer.", "Use 0.05 or 0.1.")
     ordinary = max(_ordinary_dropouts(parts), default=0.0)
     if ordinary and has_selu:
         problem = f"Ordinary dropout of {ordinary:.2g} behind SELUs multiplies variances in training"

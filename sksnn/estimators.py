@@ -1,4 +1,4 @@
-"""The estimators: scikit-learn from head to foot, with a skorch net inside."""
+"""The scikit-learn estimators; each trains a skorch net."""
 
 from numbers import Integral, Real
 
@@ -22,42 +22,46 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     """Self-normalizing neural network for classification.
 
     A deep network with SELU units, alpha dropout and LeCun-normal weights (Klambauer et al. 2017),
-    trained on the softmax cross-entropy of a 1-D y, or, for a 2-D y (multitask), on the sigmoid
-    cross-entropy of the labels that are present: 0, 1, or missing.
+    trained on the softmax cross-entropy of a 1-D y. For a 2-D y (multitask), whose labels are 0, 1 or
+    missing, it is trained on the sigmoid cross-entropy of the labels that are present.
 
     Parameters
     ----------
     n_layers : int, default=4
         Number of hidden layers.
     n_units : int or "auto", default="auto"
-        Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows: those
-        that have weight and are not held back; with `partial_fit`, of the first chunk.
+        Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows. Rows of
+        weight 0 and validation rows are not counted; `partial_fit` counts the rows of its first chunk.
     layer_form : {"conic", "rectangular"}, default="conic"
-        "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular":
-        all alike. See `sksnn.networks.layer_sizes`.
+        "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular": all
+        hidden layers have the same width. See `sksnn.networks.layer_sizes`.
     hidden_layer_sizes : array-like of int, default=None
-        Width of each hidden layer; overrides the three above.
+        Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
     architecture : str or callable, default="snn"
-        "snn"; or a rival of the paper: "msra", "batchnorm", "layernorm", "weightnorm", "highway",
-        "resnet" (`sksnn.architectures`); or ``(n_inputs, n_outputs) -> torch.nn.Module`` returning
-        logits of shape (n, n_outputs), which then decides on layers and dropout itself. It is built
-        and trained under a forked torch generator, which is not thread-safe.
+        "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
+        "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
+        ``(n_inputs, n_outputs) -> torch.nn.Module``. Its module must return outputs of shape
+        (n, n_outputs), logits in the classifier; the parameters for layers and dropout do not apply to
+        it. It is built and trained while torch's global generator is seeded from `random_state` and
+        restored afterwards, which is not thread-safe.
     dropout : float, default=0.05
-        Rate of alpha dropout behind each hidden layer, in [0, 1); the paper used 0.05 and 0.10.
-        Ordinary dropout in the rivals, for two of which the paper lists none.
+        Rate of alpha dropout after each hidden layer, in [0, 1); the paper used 0.05 and 0.10. Named
+        architectures other than "snn" use ordinary dropout; for two of them, "batchnorm" and "resnet",
+        the paper lists no dropout.
     input_dropout : float, default=0.0
-        Rate of alpha dropout on the inputs; of ordinary dropout in the rivals.
+        Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
     standardize : bool, default=True
-        Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
-        centred too, and scaled so that a rare bit does not outgrow a number (`Standardizer.fit`).
+        Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
+        are centred too, but those with few entries get a smaller variance than the others
+        (`sksnn.encodings.Standardizer.fit`).
     encoding : {"auto", "onehot", "thermometer", "piecewise"} or None, default="auto"
-        Codes set beside each column, whose edges `fit` learns from the training rows (and their
-        weights). All give columns of 3 to 10 distinct values an indicator of each value; longer columns
-        have no code ("onehot") or are cut at eight quantiles and get an indicator of being above each
-        ("thermometer") or a ramp through each part ("piecewise"; Gorishniy et al., 2022). "auto", by
-        what was measured to be best: "onehot", or "piecewise" for more than 5 000 training rows (counted as
-        for `n_units`); for more than 100 columns and for one's own modules None,
-        the columns alone. Sparse X has no codes.
+        Codes, which are further inputs computed from each column. `fit` learns their edges from the
+        training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
+        column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
+        adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
+        (Gorishniy et al., 2022). With None and for sparse X there are no codes. "auto" is the choice
+        measured to be best: "onehot", or "piecewise" for more than 5 000 training rows (counted as for
+        `n_units`). It is None for more than 100 columns and for a callable `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
@@ -66,77 +70,80 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     lr : float, default=0.001
         Learning rate.
     lr_schedule : {"constant", "cosine"}, default="cosine"
-        "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For others put
-        skorch's ``LRScheduler`` into ``callbacks``, with "constant".
+        "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For another schedule
+        choose "constant" and put skorch's ``LRScheduler`` into `callbacks`.
     weight_decay : float, default=0.3
-        Of weights; biases are never decayed. A penalty on the squared weights with "adam" and "sgd",
-        decoupled with "adamw".
+        Decay of the weights; biases are never decayed. With "adamw" it is decoupled from the gradient;
+        with "adam" and "sgd" it is a penalty on the squared weights.
     max_grad_norm : float, default=None
-        Scale gradients down to this norm.
+        Gradients with a larger norm are scaled down to this norm. None: no limit.
     batch_size : int or "auto", default="auto"
-        Rows of a batch, clipped to the rows there are. "auto": a 32nd of the rows, as a power of
-        two from 32 to 256.
+        Rows per batch, at most the number of training rows. "auto": a 32nd of the training rows, rounded
+        to a power of two from 32 to 256.
     max_epochs : int, default=60
-        Passes over the training rows, at most with early stopping.
+        Number of passes over the training rows; early stopping can make it smaller.
     early_stopping : bool or "auto", default="auto"
-        Watch the loss on rows held back, stop when it no longer falls, and keep the weights of the
-        best epoch. "auto": if `X_val` is given to `fit`, or X has more than 10 000 rows.
+        Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
+        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows.
     validation_fraction : float, default=0.1
-        Share of the rows held back when no `X_val` is given, stratified by class for a 1-D y.
+        Share of the rows used for validation when no `X_val` is given, stratified by class for a 1-D y.
     n_iter_no_change : int, default=10
-        Epochs without progress that end training; with early stopping only.
+        Training ends after this many epochs without progress; used with early stopping only.
     tol : float, default=0.0001
-        What the validation loss must fall by to count as progress; with early stopping only.
+        The validation loss must fall by more than this to count as progress; used with early stopping only.
     class_weight : dict, list of dict, "balanced" or None, default=None
-        Weight of each class, multiplied with `sample_weight`. For a 2-D y one dict with keys 0 and 1
-        for all tasks, one dict a task, or "balanced" over the labels present.
+        Weight of each class, multiplied with `sample_weight`. For a 2-D y: one dict with keys 0 and 1 for
+        all tasks, a list of one dict per task, or "balanced", which counts the labels present.
     label_smoothing : float or "auto", default="auto"
-        Share of each target spread evenly over the classes during training, in [0, 1). "auto": 0.1
-        for a 1-D y, where it improved accuracy and log-loss; 0 for tasks, whose rare positives it
-        drowns, and with early stopping, which watches the loss without it: where classes are easily
-        told apart that loss is lowest in the first epochs, before the network is as unsure as it is
-        taught to be.
+        Share of each target that is spread evenly over the classes during training, in [0, 1). "auto": 0.1
+        for a 1-D y without early stopping, where it improved accuracy and log-loss; else 0. In a 2-D y it
+        outweighs rare positives. With early stopping the validation loss is computed without smoothing:
+        where classes are easy to separate, that loss is lowest in the first epochs, before the network
+        has learned the uncertainty that smoothing teaches.
     missing_label : float, default=nan
-        What marks a missing label in a 2-D y. -1 is the other useful value: scikit-learn's
-        splitters refuse NaN with ``cv=5``.
+        Value that marks a missing label in a 2-D y. Choose -1 to use scikit-learn's splitters with
+        ``cv=5``: they refuse NaN.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights for `max_epochs` more: same statistics, curves
-        and `n_iter_` accumulate, shapes may not change.
+        Whether `fit` continues from the present weights for `max_epochs` more. The statistics that the
+        first fit learned stay the same, the loss curves and `n_iter_` grow, and shapes may not change.
     callbacks : list, default=None
-        skorch callbacks, or pairs of a name and a callback. `fit` runs shallow copies, found in
-        ``net_.callbacks_``. One that overrides a batch hook costs a device synchronisation a batch.
+        skorch callbacks, or pairs of a name and a callback. `fit` runs shallow copies of them, which are
+        in ``net_.callbacks_``. A callback that overrides a batch hook costs one device synchronisation
+        per batch.
     device : str, default="auto"
         "auto" (CUDA if there is a device, else the CPU), "cpu", "cuda", "cuda:N", or "mps", which is
         untested.
     precision : {"auto", "float32", "tf32", "bf16", "float64"}, default="auto"
-        Of training. "auto": float32, and TF32 products on CUDA; "tf32" differs from "float32" on
-        CUDA only; "bf16": autocast around float32 weights.
+        Precision of training. "auto": float32, with TF32 products on CUDA; "tf32" differs from "float32"
+        on CUDA only; "bf16": float32 weights, autocast to bfloat16.
     random_state : int, RandomState instance or None, default=None
-        Seeds split, initialisation, shuffling and dropout. Global generators are never touched;
-        None takes fresh entropy.
+        Seed of the validation split, the initialisation, the shuffling and dropout; None takes fresh
+        entropy. Global generators keep their state.
     verbose : int, default=0
-        0: silent; 1: a progress bar an epoch; 2: skorch's table, a line an epoch.
+        0: silent; 1: a progress bar per epoch; 2: skorch's table, one line per epoch.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of a 1-D y, sorted; for tasks their numbers, as in MLPClassifier (labels are 0 and 1).
+        Sorted labels of a 1-D y. For a 2-D y the numbers of its tasks, as in MLPClassifier: the labels are
+        0 and 1.
     n_outputs_ : int
-        Width of the output layer: classes (two for a binary y), or tasks.
+        Width of the output layer: the number of classes (two for a binary y) or of tasks.
     n_features_in_ : int
-        Columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X had string names.
     n_iter_ : int
-        Epochs trained.
+        Number of epochs trained.
     loss_curve_ : list of float
-        Training loss of each epoch, dropout and all.
+        Mean training loss of each epoch, with dropout and label smoothing.
     validation_loss_curve_ : list of float or None
-        Loss on the rows held back, weighted by their weights alone; None without early stopping.
+        Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
+        early stopping.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: the last one without early stopping.
+        Epoch whose weights are kept, counted from 1; the last one without early stopping.
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` maps raw rows to logits, ``net_.history`` has the epochs.
+        The trained net; ``net_.module_`` maps raw rows to logits, ``net_.history`` records the epochs.
 
     See Also
     --------
@@ -245,18 +252,19 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
 
-        The first call learns the statistics of the columns and the classes, and they stay: give
-        it a representative chunk, or set ``standardize=False``. After `fit`, training goes on.
+        The first call learns the statistics of the columns and the classes; later calls keep them. So the
+        first chunk should be representative, or set ``standardize=False``. After `fit`, training continues
+        from its weights.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
         y : array-like of shape (n_rows,) or (n_rows, n_tasks)
         classes : array-like of shape (n_classes,), default=None
-            All labels there will be; needed in the first call with a 1-D y. For a 2-D y it may hold 0, 1
-            and `missing_label`, which are known anyway.
+            All labels that can occur; required in the first call with a 1-D y. For a 2-D y leave it out,
+            or give 0, 1 and perhaps `missing_label`.
         sample_weight : array-like of shape (n_rows,), default=None
-            Scaled by what brings the first chunk's to mean 1.
+            Row weights, scaled by the factor that gives those of the first chunk the mean 1.
 
         Returns
         -------
@@ -265,8 +273,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Raises
         ------
         ValueError
-            As in `fit`; also for ``early_stopping=True`` and ``class_weight="balanced"``, which need
-            all rows at once, and for labels not among the classes.
+            For the reasons that `fit` names, for ``early_stopping=True`` and ``class_weight="balanced"``,
+            which need all rows at once, and for labels not among the classes.
 
         Examples
         --------
@@ -300,7 +308,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Returns
         -------
         logits : ndarray of shape (n_rows,), (n_rows, n_classes) or (n_rows, n_tasks)
-            Binary: the logit of ``classes_[1]`` minus that of ``classes_[0]``. Multitask: that of 1.
+            Binary: the logit of ``classes_[1]`` minus that of ``classes_[0]``. Multitask: the logit of
+            label 1.
 
         Examples
         --------
@@ -312,7 +321,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         return self._predict(X, lambda target, outputs: target.decisions(outputs))
 
     def predict_log_proba(self, X):
-        """Compute logarithms of `predict_proba`, from the logits, without underflow.
+        """Compute the logarithm of `predict_proba` from the logits, without underflow.
 
         Parameters
         ----------
@@ -341,7 +350,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Returns
         -------
         proba : ndarray of shape (n_rows, n_classes) or (n_rows, n_tasks)
-            Of each class in the order of ``classes_``; in multitask, P(y = 1) of each task.
+            Probability of each class in the order of ``classes_``; in multitask, P(y = 1) of each task.
 
         Examples
         --------
@@ -376,8 +385,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     def score(self, X, y, sample_weight=None):
         """Compute the share of rows whose present labels are all predicted right.
 
-        Accuracy for a 1-D y; for a complete 2-D y scikit-learn's subset accuracy. Rows without
-        any label are left out.
+        This is the accuracy for a 1-D y, and scikit-learn's subset accuracy for a complete 2-D y. Rows
+        without any label are left out.
 
         Parameters
         ----------
@@ -437,31 +446,36 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     n_units : int, default=128
         Width of the first hidden layer.
     layer_form : {"conic", "rectangular"}, default="rectangular"
-        "rectangular": all layers alike; "conic": widths fall geometrically from `n_units` towards the
-        output layer, to a few units before a single output. See `sksnn.networks.layer_sizes`.
+        "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular": all
+        hidden layers have the same width. See `sksnn.networks.layer_sizes`. For a single output the last
+        layers of a conic network have only a few units.
     hidden_layer_sizes : array-like of int, default=None
-        Width of each hidden layer; overrides the three above.
+        Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
     architecture : str or callable, default="snn"
-        "snn"; or a rival of the paper: "msra", "batchnorm", "layernorm", "weightnorm", "highway",
-        "resnet" (`sksnn.architectures`); or ``(n_inputs, n_outputs) -> torch.nn.Module`` returning
-        logits of shape (n, n_outputs), which then decides on layers and dropout itself. It is built
-        and trained under a forked torch generator, which is not thread-safe.
+        "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
+        "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
+        ``(n_inputs, n_outputs) -> torch.nn.Module``. Its module must return outputs of shape
+        (n, n_outputs), logits in the classifier; the parameters for layers and dropout do not apply to
+        it. It is built and trained while torch's global generator is seeded from `random_state` and
+        restored afterwards, which is not thread-safe.
     dropout : float, default=0.0
-        Rate of alpha dropout behind each hidden layer, in [0, 1). Where the target has little noise,
-        its own noise costs accuracy: 0.05 helps on small, noisy data only. Ordinary dropout in the
-        rivals.
+        Rate of alpha dropout after each hidden layer, in [0, 1). Where the target has little noise, the
+        noise of dropout costs accuracy: 0.05 helps on small, noisy data only. Named architectures other
+        than "snn" use ordinary dropout.
     input_dropout : float, default=0.0
-        Rate of alpha dropout on the inputs; of ordinary dropout in the rivals.
+        Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
     standardize : bool, default=True
-        Centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns are
-        centred too, and scaled so that a rare bit does not outgrow a number (`Standardizer.fit`).
+        Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
+        are centred too, but those with few entries get a smaller variance than the others
+        (`sksnn.encodings.Standardizer.fit`).
     encoding : {"auto", "onehot", "thermometer", "piecewise"} or None, default="auto"
-        Codes set beside each column, whose edges `fit` learns from the training rows (and their
-        weights). All give columns of 3 to 10 distinct values an indicator of each value; longer columns
-        have no code ("onehot") or are cut at eight quantiles and get an indicator of being above each
-        ("thermometer") or a ramp through each part ("piecewise"; Gorishniy et al., 2022). "auto" is
-        "piecewise", which was measured to be best, for up to 100 columns and named architectures; else None:
-        the columns alone. Sparse X has no codes.
+        Codes, which are further inputs computed from each column. `fit` learns their edges from the
+        training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
+        column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
+        adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
+        (Gorishniy et al., 2022). With None and for sparse X there are no codes. "auto" is the choice
+        measured to be best: "piecewise". It is None for more than 100 columns and for a callable
+        `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
@@ -470,73 +484,76 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     lr : float, default=0.001
         Learning rate.
     lr_schedule : {"constant", "cosine"}, default="cosine"
-        "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For others put
-        skorch's ``LRScheduler`` into ``callbacks``, with "constant".
+        "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For another schedule
+        choose "constant" and put skorch's ``LRScheduler`` into `callbacks`.
     weight_decay : float or "auto", default="auto"
-        Of weights; biases are never decayed. A penalty on the squared weights with "adam" and "sgd",
-        decoupled with "adamw". "auto": with "adamw" what takes away a hundredth of the weights in an epoch
-        of the full rate, however many rows there are (Wang and Aitchison, 2024, arXiv:2405.13698, found that
-        the best decay is constant by epochs); 0 with others.
+        Decay of the weights; biases are never decayed. With "adamw" it is decoupled from the gradient;
+        with "adam" and "sgd" it is a penalty on the squared weights. "auto" with "adamw": the value that
+        reduces the weights by a hundredth per epoch at the full learning rate, however many rows there are
+        (Wang and Aitchison, 2024, arXiv:2405.13698, found that the best decay per epoch is constant).
+        "auto" with other optimizers: 0.
     max_grad_norm : float, default=None
-        Scale gradients down to this norm.
+        Gradients with a larger norm are scaled down to this norm. None: no limit.
     batch_size : int or "auto", default="auto"
-        Rows of a batch, clipped to the rows there are. "auto": 32, or 64 from 1 449 rows on:
-        larger ones make too few steps.
+        Rows per batch, at most the number of training rows. "auto": 32, or 64 for 1 449 training rows or
+        more: larger batches make too few steps.
     max_epochs : int, default=60
-        Passes over the training rows, at most with early stopping.
+        Number of passes over the training rows; early stopping can make it smaller.
     early_stopping : bool or "auto", default="auto"
-        Watch the loss on rows held back, stop when it no longer falls, and keep the weights of the
-        best epoch. "auto": if `X_val` is given to `fit`, or X has more than 10 000 rows.
+        Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
+        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows.
     validation_fraction : float, default=0.1
-        Share of the rows held back when no `X_val` is given, at random.
+        Share of the rows used for validation when no `X_val` is given, drawn at random.
     n_iter_no_change : int, default=10
-        Epochs without progress that end training; with early stopping only.
+        Training ends after this many epochs without progress; used with early stopping only.
     tol : float, default=0.0001
-        What the validation loss must fall by to count as progress; with early stopping only.
+        The validation loss must fall by more than this to count as progress; used with early stopping only.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
-        What is minimised; "huber" is linear beyond 1.345 standardised target units.
+        The loss to minimise; "huber" is quadratic up to 1.345 standardised target units, linear beyond.
     quantile : float, default=0.5
-        Which quantile ``loss="quantile"`` estimates, in (0, 1).
+        The quantile that ``loss="quantile"`` estimates, in (0, 1).
     standardize_target : bool, default=True
-        Centre and scale each output for training; predictions come back in the units of y.
+        Whether to centre and scale each output for training; predictions are in the units of y.
     missing_label : float, default=nan
-        What marks a missing value in a 2-D y.
+        Value that marks a missing value in a 2-D y.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights for `max_epochs` more: same statistics, curves
-        and `n_iter_` accumulate, shapes may not change.
+        Whether `fit` continues from the present weights for `max_epochs` more. The statistics that the
+        first fit learned stay the same, the loss curves and `n_iter_` grow, and shapes may not change.
     callbacks : list, default=None
-        skorch callbacks, or pairs of a name and a callback. `fit` runs shallow copies, found in
-        ``net_.callbacks_``. One that overrides a batch hook costs a device synchronisation a batch.
+        skorch callbacks, or pairs of a name and a callback. `fit` runs shallow copies of them, which are
+        in ``net_.callbacks_``. A callback that overrides a batch hook costs one device synchronisation
+        per batch.
     device : str, default="auto"
         "auto" (CUDA if there is a device, else the CPU), "cpu", "cuda", "cuda:N", or "mps", which is
         untested.
     precision : {"auto", "float32", "tf32", "bf16", "float64"}, default="auto"
-        Of training. "auto": float32, and TF32 products on CUDA; "tf32" differs from "float32" on
-        CUDA only; "bf16": autocast around float32 weights.
+        Precision of training. "auto": float32, with TF32 products on CUDA; "tf32" differs from "float32"
+        on CUDA only; "bf16": float32 weights, autocast to bfloat16.
     random_state : int, RandomState instance or None, default=None
-        Seeds split, initialisation, shuffling and dropout. Global generators are never touched;
-        None takes fresh entropy.
+        Seed of the validation split, the initialisation, the shuffling and dropout; None takes fresh
+        entropy. Global generators keep their state.
     verbose : int, default=0
-        0: silent; 1: a progress bar an epoch; 2: skorch's table, a line an epoch.
+        0: silent; 1: a progress bar per epoch; 2: skorch's table, one line per epoch.
 
     Attributes
     ----------
     n_outputs_ : int
-        Width of the output layer: columns of y.
+        Width of the output layer: the number of columns of y.
     n_features_in_ : int
-        Columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X had string names.
     n_iter_ : int
-        Epochs trained.
+        Number of epochs trained.
     loss_curve_ : list of float
-        Training loss of each epoch, in standardised units, dropout and all.
+        Mean training loss of each epoch, with dropout, in standardised units.
     validation_loss_curve_ : list of float or None
-        Loss on the rows held back, weighted by their weights alone; None without early stopping.
+        Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
+        early stopping.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: the last one without early stopping.
+        Epoch whose weights are kept, counted from 1; the last one without early stopping.
     net_ : skorch.NeuralNet
-        The trained net; ``net_.module_`` maps raw rows to logits, ``net_.history`` has the epochs.
+        The trained net; ``net_.module_`` maps raw rows to outputs, ``net_.history`` records the epochs.
 
     See Also
     --------
@@ -640,16 +657,16 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
 
-        The first call learns the statistics of the columns and of the target, and they stay: give
-        it a representative chunk, or set ``standardize=False`` and ``standardize_target=False``.
-        After `fit`, training goes on.
+        The first call learns the statistics of the columns and of the target; later calls keep them. So
+        the first chunk should be representative, or set ``standardize=False`` and
+        ``standardize_target=False``. After `fit`, training continues from its weights.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
         sample_weight : array-like of shape (n_rows,), default=None
-            Scaled by what brings the first chunk's to mean 1.
+            Row weights, scaled by the factor that gives those of the first chunk the mean 1.
 
         Returns
         -------
@@ -658,7 +675,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Raises
         ------
         ValueError
-            As in `fit`; also for ``early_stopping=True``, which needs all rows at once.
+            For the reasons that `fit` names, and for ``early_stopping=True``, which needs all rows at once.
 
         Examples
         --------
@@ -681,8 +698,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Returns
         -------
         y : ndarray of shape (n_rows,) or (n_rows, n_outputs), float64
-            In the units of the y given to `fit`. float32 rows choose the precision of the forward pass
-            only.
+            Predictions in the units of the y given to `fit`. They are float64 for float32 rows too; only
+            the forward pass is then computed in float32.
 
         Examples
         --------
@@ -694,7 +711,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         return self._predict(X, lambda target, outputs: target.predictions(outputs))
 
     def score(self, X, y, sample_weight=None):
-        """Compute R squared: the mean over outputs, over the values present.
+        """Compute R squared from the values present, averaged over the outputs.
 
         Parameters
         ----------

@@ -1,7 +1,8 @@
-"""Losses on logits that skip missing labels and weigh rows.
+"""Losses that skip missing labels and weight rows.
 
-All of them compute ``sum(weight * loss) / labels present``, 0 where none is present. A missing
-label is NaN. Weights have mean 1 over the training rows, so the loss keeps its scale.
+Each of them computes ``sum(weight * loss) / number of labels present``, or 0 if no label is present. A
+missing label is NaN. Weights have mean 1 over the training rows, so the scale of the loss does not depend
+on them. The classification losses take logits.
 """
 
 import torch
@@ -19,24 +20,25 @@ __all__ = [
     "SquaredError",
 ]
 
-# 95 % efficient at the normal distribution (Huber 1964), in units of the standardised target.
+# With this threshold Huber's estimator is 95 % efficient for normally distributed residuals (Huber 1964). In
+# units of the standardised target.
 HUBER_THRESHOLD = 1.345
 
 
 class MaskedLoss(nn.Module):
-    """Base of the losses: masks, weighs and averages what `pointwise` and `slope` return.
+    """Base class of the losses: it masks, weights and averages what `pointwise` and `slope` return.
 
     A loss with a link function defines `inverse_link` and sets ``scales_target = False``.
 
     Parameters
     ----------
     masked : bool, default=False
-        Whether y may hold NaN. False saves the look.
+        Whether y may hold NaN. With False, y is not searched for NaN, which saves time.
 
     Notes
     -----
-    Shape: output (n, n_outputs), y (n,) or (n, n_outputs), weight (n,) for a 1-D y and
-    (n, 1) or (n, n_outputs) for a 2-D one, to a scalar.
+    Shapes: output (n, n_outputs); y (n,) or (n, n_outputs); weight (n,) for a 1-D y, (n, 1) or
+    (n, n_outputs) for a 2-D y. The result is a scalar.
 
     Examples
     --------
@@ -64,7 +66,7 @@ class MaskedLoss(nn.Module):
         raise NotImplementedError
 
     def slope(self, output, y):
-        """Return the derivative of the loss of each label by the output, in the shape of output."""
+        """Return the derivative of each label's loss with respect to the output, in the shape of output."""
         raise NotImplementedError
 
     def n_labels(self, y):
@@ -82,19 +84,19 @@ class MaskedLoss(nn.Module):
         return loss.sum() / (~missing).sum().clamp(min=1)
 
     def with_gradient(self, output, y, weight=None):
-        """Average the loss and write its gradient out: what autograd makes of `forward`, in less time.
+        """Compute the mean loss and its gradient, which is that of autograd, in less time.
 
         Parameters
         ----------
         output, y : Tensor
         weight : Tensor, default=None
-            All as the class describes them.
+            The shapes are those of the class.
 
         Returns
         -------
         loss : Tensor of shape ()
         gradient : Tensor of shape (n, n_outputs)
-            Of the loss by the output.
+            Gradient of the loss with respect to the output.
 
         Examples
         --------
@@ -113,15 +115,15 @@ class MaskedLoss(nn.Module):
 
     @torch.no_grad()
     def best_constant(self, y, weight=None, n_outputs=None):
-        """Find the outputs, the same for every row, of least loss.
+        """Find the constant prediction with the least loss.
 
         Parameters
         ----------
         y : Tensor of shape (n,) or (n, n_outputs)
-            Every column has a label.
+            Every column must have a label.
         weight : Tensor, default=None
         n_outputs : int, default=None
-            Needed where y does not show it: the number of classes.
+            The number of classes; needed only for a 1-D y of class labels, in which classes may be absent.
 
         Returns
         -------
@@ -129,7 +131,7 @@ class MaskedLoss(nn.Module):
 
         Notes
         -----
-        By bisection on the slope, which a convex loss lets only rise.
+        Found by bisection on the slope, which is monotone since the loss is convex.
         """
         low, high = (self._columns(y.nan_to_num(nan=sign * torch.inf)) for sign in (1, -1))
         low, high = low.amin(0), high.amax(0)
@@ -140,7 +142,7 @@ class MaskedLoss(nn.Module):
         return (low + high) / 2
 
     def constant_loss(self, y, weight=None, n_outputs=None):
-        """Return the loss of the best constant prediction, a float."""
+        """Return the loss of the best constant prediction as a float."""
         constant = self.best_constant(y, weight, n_outputs)
         return self(constant.expand(len(y), -1), y, weight).item()
 
@@ -156,14 +158,14 @@ class MaskedLoss(nn.Module):
 
 
 class _SmoothedLoss(MaskedLoss):
-    """A classification loss.
+    """Base class of the classification losses.
 
     Parameters
     ----------
     masked : bool, default=False
         Whether y may hold NaN.
     label_smoothing : float, default=0.0
-        Share of the target spread evenly over the classes, in training mode only.
+        Share of the target that is spread evenly over the classes; used in training mode only.
     """
 
     def __init__(self, masked=False, label_smoothing=0.0):
@@ -177,14 +179,14 @@ class _SmoothedLoss(MaskedLoss):
 
 
 class CrossEntropy(_SmoothedLoss):
-    """Softmax cross-entropy of one label of n_outputs classes; y (n,) of int64.
+    """Softmax cross-entropy of one label per row out of n_outputs classes; y is int64 of shape (n,).
 
     Parameters
     ----------
     masked : bool, default=False
         Must be False: a 1-D y has no missing labels.
     label_smoothing : float, default=0.0
-        Share of the target spread evenly over the classes, in training mode only.
+        Share of the target that is spread evenly over the classes; used in training mode only.
 
     Examples
     --------
@@ -193,24 +195,24 @@ class CrossEntropy(_SmoothedLoss):
     """
 
     def forward(self, output, y, weight=None):
-        """Average the loss over the rows, in one step where none has a weight."""
+        """Average the loss over the rows; without weights torch does it in one call."""
         if weight is None:
             return F.cross_entropy(output, y, label_smoothing=self._smoothing)
         return super().forward(output, y, weight)
 
     def pointwise(self, output, y):
-        """Return the cross-entropy of each row, (n,)."""
+        """Return the cross-entropy of each row, of shape (n,)."""
         return F.cross_entropy(output, y, reduction="none", label_smoothing=self._smoothing)
 
     def slope(self, output, y):
-        """Return the probabilities less the smoothed labels."""
+        """Return the probabilities minus the smoothed one-hot labels."""
         slope, smoothing = output.softmax(1), self._smoothing
         if smoothing:
             slope -= smoothing / output.shape[1]
         return slope.scatter_(1, y[:, None], smoothing - 1, reduce="add")
 
     def best_constant(self, y, weight=None, n_outputs=None):
-        """Return the logarithms of the smoothed, weighted class frequencies, (n_classes,)."""
+        """Return the logarithms of the smoothed, weighted class frequencies, of shape (n_classes,)."""
         counts = torch.bincount(y, weight, minlength=n_outputs or 0).to(torch.get_default_dtype())
         p = counts / counts.sum()
         p = p * (1 - self._smoothing) + self._smoothing / len(p)
@@ -218,14 +220,14 @@ class CrossEntropy(_SmoothedLoss):
 
 
 class BinaryCrossEntropy(_SmoothedLoss):
-    """Sigmoid cross-entropy of n_outputs yes-or-no tasks; y (n, n_outputs) of 0, 1 and NaN.
+    """Sigmoid cross-entropy of n_outputs binary tasks; y has shape (n, n_outputs) and holds 0, 1 and NaN.
 
     Parameters
     ----------
     masked : bool, default=False
         Whether y may hold NaN.
     label_smoothing : float, default=0.0
-        Share of the target spread evenly over 0 and 1, in training mode only.
+        Share of the target that is spread evenly over 0 and 1; used in training mode only.
 
     Examples
     --------
@@ -234,15 +236,15 @@ class BinaryCrossEntropy(_SmoothedLoss):
     """
 
     def pointwise(self, output, y):
-        """Return the cross-entropy of each label, (n, n_outputs)."""
+        """Return the cross-entropy of each label, of shape (n, n_outputs)."""
         return F.binary_cross_entropy_with_logits(output, self._smooth(y), reduction="none")
 
     def slope(self, output, y):
-        """Return the probabilities of 1 less the smoothed labels."""
+        """Return the probabilities of 1 minus the smoothed labels."""
         return output.sigmoid() - self._smooth(y)
 
     def best_constant(self, y, weight=None, n_outputs=None):
-        """Return the log-odds of the smoothed, weighted frequencies of 1, (n_outputs,)."""
+        """Return the log-odds of the smoothed, weighted frequencies of 1, of shape (n_outputs,)."""
         return self._weighted_mean(self._smooth(y), weight).logit(eps=1e-7)
 
     def _smooth(self, y):
@@ -256,7 +258,7 @@ class _RegressionLoss(MaskedLoss):
 
 
 class SquaredError(_RegressionLoss):
-    """Half the squared error, so that the slope is the residual, as in scikit-learn.
+    """Half the squared error, as in scikit-learn; its slope is output - y.
 
     Parameters
     ----------
@@ -278,12 +280,12 @@ class SquaredError(_RegressionLoss):
         return output - self._columns(y)
 
     def best_constant(self, y, weight=None, n_outputs=None):
-        """Return the weighted mean of each column, (n_outputs,)."""
+        """Return the weighted mean of each column, of shape (n_outputs,)."""
         return self._weighted_mean(y, weight)
 
 
 class AbsoluteError(_RegressionLoss):
-    """The absolute error; its best constant is the median.
+    """The absolute error; the constant that minimises it is the median.
 
     Parameters
     ----------
@@ -306,7 +308,7 @@ class AbsoluteError(_RegressionLoss):
 
 
 class Huber(_RegressionLoss):
-    """Half the squared error up to a threshold of 1.345, linear beyond.
+    """Huber's loss: half the squared error up to a residual of 1.345, linear beyond.
 
     Parameters
     ----------
@@ -324,19 +326,19 @@ class Huber(_RegressionLoss):
         return F.huber_loss(output.view_as(y), y, reduction="none", delta=HUBER_THRESHOLD)
 
     def slope(self, output, y):
-        """Return output - y, no further from 0 than the threshold."""
+        """Return output - y, clipped to plus and minus the threshold."""
         return (output - self._columns(y)).clamp(-HUBER_THRESHOLD, HUBER_THRESHOLD)
 
 
 class Quantile(_RegressionLoss):
-    """The pinball loss, least at a quantile.
+    """The pinball loss; the constant that minimises it is a quantile.
 
     Parameters
     ----------
     masked : bool, default=False
         Whether y may hold NaN.
     quantile : float, default=0.5
-        In (0, 1); 0.5 is half the absolute error.
+        The quantile, in (0, 1); with 0.5 the loss is half the absolute error.
 
     Examples
     --------
@@ -356,7 +358,7 @@ class Quantile(_RegressionLoss):
         return torch.maximum(self.quantile * residual, (self.quantile - 1) * residual)
 
     def slope(self, output, y):
-        """Return 1 - quantile above y, -quantile elsewhere."""
+        """Return 1 - quantile where the output is above y, -quantile elsewhere."""
         return (output > self._columns(y)).to(output.dtype) - self.quantile
 
 

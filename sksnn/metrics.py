@@ -1,10 +1,9 @@
 """Scores that skip missing labels, per task or averaged, and scorers made from them.
 
-A task is a column of `y_true`; labels that are NaN or -1 are missing by default (NaN only for
-regression, where -1 is a value). A task that a score cannot be computed for (no label at all, or
-one class only where two are needed) is skipped: NaN in the per-task result, left out of the
-average, which is NaN when no task is left. Scorers are callables ``(estimator, X, y)`` for
-`GridSearchCV`, `cross_val_score` and the like.
+A task is a column of `y_true`. By default labels that are NaN or -1 are missing; for regression, where -1 is
+a value, only NaN. A task is skipped if its score cannot be computed, because it has no label or has one class
+only where two are needed. Its score is then NaN, and it is left out of the average. The average is NaN if no
+task is left. Scorers are callables ``(estimator, X, y)`` for `GridSearchCV`, `cross_val_score` and the like.
 """
 
 import numpy as np
@@ -34,12 +33,12 @@ def is_missing(y, missing_label):
     ----------
     y : ndarray of float
     missing_label : float or tuple of float
-        One or several values; NaN counts as equal to itself.
+        One or more values; NaN matches NaN.
 
     Returns
     -------
     missing : ndarray of bool
-        In the shape of y.
+        Array of the shape of y.
 
     Examples
     --------
@@ -53,7 +52,7 @@ def is_missing(y, missing_label):
 
 
 def _columns(values, name):
-    """Turn an array, frame or list into a float64 array of one column a task."""
+    """Turn an array, frame or list into a float64 array with one column per task."""
     values = check_array(
         values, dtype=np.float64, ensure_all_finite="allow-nan", ensure_2d=False, input_name=name
     )
@@ -73,13 +72,13 @@ def _has_both_classes(truth):
 
 
 def _score_tasks(score, y_true, y_pred, sample_weight, average, missing_label, computable, binary=True):
-    """Apply a score to the labels present of each task that it can be computed for."""
+    """Compute the score of each task from its labels that are present, where that is possible."""
     if average not in ("macro", None):
         raise ValueError(f"average must be 'macro' or None; got {average!r}.")
     one_task = np.ndim(y_true) == 1
     y_true, y_pred = _columns(y_true, "y_true"), _columns(y_pred, "y_pred")
     if y_true.shape[1] == 1 and y_pred.shape[1] == 2:
-        y_pred = y_pred[:, 1:]  # predict_proba of a 1-D binary classifier: one column a class
+        y_pred = y_pred[:, 1:]  # predict_proba of a 1-D binary classifier: one column per class
     if y_true.shape != y_pred.shape:
         raise ValueError(
             f"y_true and the predictions must have the same shape, one column a task; "
@@ -117,7 +116,7 @@ def _has_two_values(truth):
 def masked_roc_auc_score(
     y_true, y_score, *, sample_weight=None, average="macro", missing_label=LABELS_MISSING
 ):
-    """Compute the area under the ROC curve over the labels present.
+    """Compute the area under the ROC curve from the labels present.
 
     Parameters
     ----------
@@ -128,9 +127,9 @@ def masked_roc_auc_score(
     sample_weight : array-like of shape (n_rows,), default=None
         Row weights; rows of weight 0 count as missing.
     average : "macro" or None, default="macro"
-        Mean over the tasks, or one score a task.
+        "macro": the mean over the tasks; None: one score per task.
     missing_label : float or tuple of float, default=(nan, -1)
-        What marks a missing label.
+        Value or values that mark a missing label.
 
     Returns
     -------
@@ -151,7 +150,7 @@ def masked_roc_auc_score(
 def masked_average_precision_score(
     y_true, y_score, *, sample_weight=None, average="macro", missing_label=LABELS_MISSING
 ):
-    """Compute the average precision over the labels present.
+    """Compute the average precision from the labels present.
 
     Parameters
     ----------
@@ -162,9 +161,9 @@ def masked_average_precision_score(
     sample_weight : array-like of shape (n_rows,), default=None
         Row weights; rows of weight 0 count as missing.
     average : "macro" or None, default="macro"
-        Mean over the tasks, or one score a task.
+        "macro": the mean over the tasks; None: one score per task.
     missing_label : float or tuple of float, default=(nan, -1)
-        What marks a missing label.
+        Value or values that mark a missing label.
 
     Returns
     -------
@@ -185,7 +184,7 @@ def masked_average_precision_score(
 def masked_accuracy_score(
     y_true, y_pred, *, sample_weight=None, average="macro", missing_label=LABELS_MISSING
 ):
-    """Compute the share of the labels present that are predicted right.
+    """Compute the share of the labels present that are predicted correctly.
 
     Parameters
     ----------
@@ -196,9 +195,9 @@ def masked_accuracy_score(
     sample_weight : array-like of shape (n_rows,), default=None
         Row weights; rows of weight 0 count as missing.
     average : "macro" or None, default="macro"
-        Mean over the tasks, or one score a task.
+        "macro": the mean over the tasks; None: one score per task.
     missing_label : float or tuple of float, default=(nan, -1)
-        What marks a missing label.
+        Value or values that mark a missing label.
 
     Returns
     -------
@@ -226,9 +225,9 @@ def masked_log_loss(y_true, y_prob, *, sample_weight=None, average="macro", miss
     sample_weight : array-like of shape (n_rows,), default=None
         Row weights; rows of weight 0 count as missing.
     average : "macro" or None, default="macro"
-        Mean over the tasks, or one score a task.
+        "macro": the mean over the tasks; None: one score per task.
     missing_label : float or tuple of float, default=(nan, -1)
-        What marks a missing label.
+        Value or values that mark a missing label.
 
     Returns
     -------
@@ -245,7 +244,7 @@ def masked_log_loss(y_true, y_prob, *, sample_weight=None, average="macro", miss
 
 
 def masked_r2_score(y_true, y_pred, *, sample_weight=None, average="macro", missing_label=np.nan):
-    """Compute the coefficient of determination over the values present.
+    """Compute the coefficient of determination from the values present.
 
     Parameters
     ----------
@@ -256,9 +255,9 @@ def masked_r2_score(y_true, y_pred, *, sample_weight=None, average="macro", miss
     sample_weight : array-like of shape (n_rows,), default=None
         Row weights; rows of weight 0 count as missing.
     average : "macro" or None, default="macro"
-        Mean over the tasks, or one score a task.
+        "macro": the mean over the tasks; None: one score per task.
     missing_label : float or tuple of float, default=nan: -1 is a value
-        What marks a missing label.
+        Value or values that mark a missing label.
 
     Returns
     -------
@@ -277,10 +276,10 @@ def masked_r2_score(y_true, y_pred, *, sample_weight=None, average="macro", miss
 
 
 def _probabilities(estimator, X):
-    """P(y=1) of each task, also from estimators that return one (n, 2) array a task."""
+    """Return P(y=1) of each task, also for estimators that return one (n, 2) array per task."""
     proba = estimator.predict_proba(X)
     if isinstance(proba, list):
-        # Column 1 is not P(y=1) where fit saw one class only, or -1 as a third.
+        # Column 1 is not P(y=1) if fit saw one class only, or -1 as a third class.
         pairs = zip(proba, estimator.classes_, strict=True)
         proba = np.column_stack([p[:, classes == 1].sum(axis=1) for p, classes in pairs])
     return proba
@@ -300,10 +299,10 @@ def masked_roc_auc_scorer(estimator, X, y, sample_weight=None):
     Parameters
     ----------
     estimator : object
-        Fitted, with decision_function or predict_proba.
+        Fitted estimator with decision_function or predict_proba.
     X : array-like of shape (n_rows, n_features)
     y : array-like of shape (n_rows,) or (n_rows, n_tasks)
-        NaN and -1 is missing.
+        Labels; NaN and -1 mark missing ones.
     sample_weight : array-like of shape (n_rows,), default=None
 
     Returns
@@ -327,10 +326,10 @@ def masked_average_precision_scorer(estimator, X, y, sample_weight=None):
     Parameters
     ----------
     estimator : object
-        Fitted, with decision_function or predict_proba.
+        Fitted estimator with decision_function or predict_proba.
     X : array-like of shape (n_rows, n_features)
     y : array-like of shape (n_rows,) or (n_rows, n_tasks)
-        NaN and -1 is missing.
+        Labels; NaN and -1 mark missing ones.
     sample_weight : array-like of shape (n_rows,), default=None
 
     Returns
@@ -354,10 +353,10 @@ def masked_accuracy_scorer(estimator, X, y, sample_weight=None):
     Parameters
     ----------
     estimator : object
-        Fitted, with predict.
+        Fitted estimator with predict.
     X : array-like of shape (n_rows, n_features)
     y : array-like of shape (n_rows,) or (n_rows, n_tasks)
-        NaN and -1 is missing.
+        Labels; NaN and -1 mark missing ones.
     sample_weight : array-like of shape (n_rows,), default=None
 
     Returns
@@ -381,10 +380,10 @@ def masked_neg_log_loss_scorer(estimator, X, y, sample_weight=None):
     Parameters
     ----------
     estimator : object
-        Fitted, with predict_proba.
+        Fitted estimator with predict_proba.
     X : array-like of shape (n_rows, n_features)
     y : array-like of shape (n_rows,) or (n_rows, n_tasks)
-        NaN and -1 is missing.
+        Labels; NaN and -1 mark missing ones.
     sample_weight : array-like of shape (n_rows,), default=None
 
     Returns
@@ -408,10 +407,10 @@ def masked_r2_scorer(estimator, X, y, sample_weight=None):
     Parameters
     ----------
     estimator : object
-        Fitted, with predict.
+        Fitted estimator with predict.
     X : array-like of shape (n_rows, n_features)
     y : array-like of shape (n_rows,) or (n_rows, n_tasks)
-        NaN is missing.
+        Values; NaN marks missing ones.
     sample_weight : array-like of shape (n_rows,), default=None
 
     Returns

@@ -1,4 +1,4 @@
-"""Building blocks of self-normalizing networks: sizes, initialisation, alpha dropout, the SNN."""
+"""The SNN and its parts: layer sizes, initialisation and alpha dropout."""
 
 import math
 
@@ -18,8 +18,8 @@ __all__ = [
     "lecun_normal_",
 ]
 
-# Narrowest conic layer. The paper does not say how narrow a cone may get; below four units a
-# layer that saturates blocks everything behind it.
+# Least width of a layer of a conic network. The paper gives no lower bound. With fewer than four units, all
+# units of a layer can saturate at once, and then no signal passes the layer.
 MIN_CONIC_UNITS = 4
 
 
@@ -31,11 +31,11 @@ def layer_sizes(n_layers, n_units, layer_form, n_outputs):
     n_layers : int
         Number of hidden layers.
     n_units : int
-        Width of the first.
+        Width of the first hidden layer.
     layer_form : {"conic", "rectangular"}
-        "rectangular" keeps the width; "conic" lets it fall geometrically towards the output:
-        layer i of L has ``round(n_units * (n_outputs / n_units) ** (i / L))`` units,
-        i = 0..L-1 (appendix A4 of arXiv:1706.02515), never fewer than ``max(n_outputs, 4)``.
+        "rectangular": all layers have `n_units` units. "conic": the width falls geometrically towards the
+        output. Layer i of L, i = 0..L-1, has ``round(n_units * (n_outputs / n_units) ** (i / L))`` units
+        (appendix A4 of arXiv:1706.02515), but at least ``max(n_outputs, 4)``.
     n_outputs : int
         Width of the output layer.
 
@@ -46,7 +46,7 @@ def layer_sizes(n_layers, n_units, layer_form, n_outputs):
     Raises
     ------
     ValueError
-        If there is no such form.
+        If `layer_form` is neither of the two.
 
     Examples
     --------
@@ -67,22 +67,22 @@ def layer_sizes(n_layers, n_units, layer_form, n_outputs):
 
 
 def lecun_normal_(weight, generator=None):
-    """Fill a weight with draws from N(0, 1 / fan_in), in place.
+    """Fill a weight tensor with draws from N(0, 1 / fan_in), in place.
 
-    The variance that keeps SELU at its fixed point ("Initialization" in arXiv:1706.02515).
-    PyTorch's own gain for SELU, 3/4, does not.
+    With this variance SELU units stay at their fixed point ("Initialization" in arXiv:1706.02515).
+    With PyTorch's own gain for SELU, 3/4, they do not.
 
     Parameters
     ----------
     weight : Tensor of shape (n_outputs, n_inputs, ...)
-        Of a linear or convolutional layer; fan_in counts the inputs of one unit.
+        Weight of a linear or convolutional layer; fan_in is the number of inputs of one unit.
     generator : torch.Generator, default=None
         None draws from torch's global generator.
 
     Returns
     -------
     weight : Tensor
-        The same object.
+        The tensor passed in.
 
     Examples
     --------
@@ -96,40 +96,40 @@ def lecun_normal_(weight, generator=None):
 
 def lecun_linear(n_inputs, n_outputs, generator=None):
     """Make a linear layer with LeCun-normal weights and zero biases."""
-    # nn.Linear(...) itself would draw from the global generator.
+    # nn.Linear(...) would draw initial weights from the global generator.
     layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
     lecun_normal_(layer.weight, generator)
     nn.init.zeros_(layer.bias)
     return layer
 
 
-# A unit dropped less often than this is never dropped: log(1 - rate) would be 0 in float64.
+# Below this rate no unit is dropped, since log(1 - rate) would be 0 in float64.
 LEAST_RATE = 1e-15
 
 
 def draw_dropped(n, rate, generator=None, device=None):
-    """Draw which of n units are dropped, by the gaps between them.
+    """Draw which of n units are dropped, by drawing the gaps between them.
 
-    The distance from one dropped unit to the next is geometric, so the draws are as many as
-    the units dropped, not as the units: at a rate of 0.05 a tenth of the time of one Bernoulli
-    draw a unit.
+    The distance from one dropped unit to the next has a geometric distribution. So there is one draw per
+    dropped unit instead of one per unit. At a rate of 0.05 this takes a tenth of the time of one Bernoulli
+    draw per unit.
 
     Parameters
     ----------
     n : int
         Number of units.
     rate : float
-        Probability of dropping each, independently, in [0, 1).
+        Probability that a unit is dropped, independently of the others, in [0, 1).
     generator : torch.Generator, default=None
         None draws from torch's global generator.
     device : torch.device, default=None
-        Where to draw: the generator's device by default.
+        Where to draw; None means the generator's device.
 
     Returns
     -------
     dropped : Tensor of int64
-        Ascending indices; those past the last unit are n, so that a buffer of n + 1 elements
-        takes them all without a look at their number.
+        Indices in ascending order. More gaps are drawn than needed; indices past the last unit are set to
+        n. A buffer of n + 1 elements can take them all, so they need not be counted.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def draw_dropped(n, rate, generator=None, device=None):
     if device is None and generator is not None:
         device = generator.device
     expected = n * rate
-    # Enough gaps to pass the end: more than so many units are dropped less than once in 1e9 draws.
+    # These gaps reach past the last unit, except in less than one of 1e9 calls.
     n_gaps = 0 if rate < LEAST_RATE else min(n, int(expected + 6 * math.sqrt(expected) + 12))
     gaps = torch.empty(n_gaps, dtype=torch.int64, device=device).geometric_(
         max(rate, LEAST_RATE), generator=generator
@@ -148,20 +148,20 @@ def draw_dropped(n, rate, generator=None, device=None):
 
 
 def draw_keep(shape, rate, generator=None, device=None, dtype=torch.float32):
-    """Draw which units dropout keeps: 1 for those, 0 for the others.
+    """Draw the mask of dropout: 1 for units that are kept, 0 for the others.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the mask.
+        Shape of the mask.
     rate : float
-        Probability of dropping, in [0, 1).
+        Probability that a unit is dropped, in [0, 1).
     generator : torch.Generator, default=None
         None draws from torch's global generator.
     device : torch.device, default=None
-        Where to draw: the generator's device by default.
+        Where to draw; None means the generator's device.
     dtype : torch.dtype, default=torch.float32
-        Of the mask, which enters a product: that of the units.
+        Dtype of the mask: that of the units, which are multiplied by it.
 
     Returns
     -------
@@ -180,28 +180,29 @@ def draw_keep(shape, rate, generator=None, device=None, dtype=torch.float32):
 
 
 class AlphaDropout(nn.Module):
-    """Set units to SELU's saturation at random and restore mean and variance.
+    """Set random units to the saturation value of SELU, then restore mean and variance.
 
     Parameters
     ----------
     rate : float, default=0.05
-        Probability of dropping, in [0, 1); the paper used 0.05 and 0.10. 0 costs nothing.
+        Probability that a unit is dropped, in [0, 1); the paper used 0.05 and 0.10. With 0 the layer
+        returns its input.
     mean, variance : float, default=0.0 and 1.0
-        Moments to keep, those of SELU's fixed point.
+        The mean and variance to restore: those of SELU's fixed point.
     generator : torch.Generator, default=None
-        Where masks are drawn from; None means torch's global generator.
+        Source of the masks; None means torch's global generator.
     saturation : float, default=SATURATION_01
-        What dropped units are set to before the moments are restored: -scale * alpha of the SELU.
+        Value of dropped units before mean and variance are restored: -scale * alpha of the SELU.
 
     Raises
     ------
     ValueError
-        If the rate is outside [0, 1), the variance not positive, or a value not finite.
+        If the rate is outside [0, 1), the variance is not positive, or a value is not finite.
 
     Notes
     -----
-    Shape: any, to the same. Unlike ``torch.nn.AlphaDropout`` it draws from a generator of its
-    own, keeps moments other than (0, 1), and takes masks drawn elsewhere.
+    The output has the shape of the input, which may be any. Unlike ``torch.nn.AlphaDropout``, this module
+    draws from its own generator, can keep a mean and variance other than (0, 1), and accepts masks.
 
     Examples
     --------
@@ -222,15 +223,15 @@ class AlphaDropout(nn.Module):
         self.slope, self.intercept = float(a), float(b)
 
     def forward(self, x, keep=None):
-        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw.
+        """Drop units of x; a mask `keep` (1 or 0, or bool, in the shape of x) replaces the random draw.
 
-        Does nothing in evaluation mode or at rate 0.
+        In evaluation mode and at rate 0 it returns x.
         """
         if not self.training or self.rate == 0:
             return x
         if keep is None:
             keep = draw_keep(x.shape, self.rate, self.generator, x.device, x.dtype)
-        # a (x keep + saturation (1 - keep)) + b, in two passes over x
+        # Equals a (x keep + saturation (1 - keep)) + b, in two passes over x.
         saturated = self.slope * self.saturation + self.intercept
         return (x - self.saturation) * (keep.to(x.dtype) * self.slope) + saturated
 
@@ -242,7 +243,7 @@ class AlphaDropout(nn.Module):
 class Dropout(nn.Module):
     """Set units to 0 at random and scale the others by 1 / (1 - rate), arXiv:1207.0580.
 
-    Unlike ``torch.nn.Dropout`` it draws from a generator of its own, and takes masks drawn elsewhere.
+    Unlike ``torch.nn.Dropout``, this module draws from its own generator and accepts masks.
     """
 
     def __init__(self, rate=0.0, generator=None):
@@ -252,7 +253,7 @@ class Dropout(nn.Module):
         self.rate, self.generator = rate, generator
 
     def forward(self, x, keep=None):
-        """Drop units of x; `keep` (1 or 0, or bool, in the shape of x) replaces a fresh draw."""
+        """Drop units of x; a mask `keep` (1 or 0, or bool, in the shape of x) replaces the random draw."""
         if not self.training or self.rate == 0:
             return x
         if keep is None:
@@ -265,7 +266,7 @@ class Dropout(nn.Module):
 
 
 def check_masks(masks, n_layers):
-    """Return the masks handed to a network; refuse those that are not one for the inputs and one a layer."""
+    """Return the masks passed to a network; check that there is one for the inputs and one per layer."""
     if masks and len(masks) != n_layers + 1:
         raise ValueError(
             f"masks must hold {n_layers + 1}, one for the inputs and one a hidden layer; got {len(masks)}. "
@@ -275,7 +276,7 @@ def check_masks(masks, n_layers):
 
 
 def _checked_point(point):
-    """Return mean and variance of a fixed point."""
+    """Return the mean and variance of a fixed point as floats."""
     try:
         mean, variance = map(float, point)
     except (TypeError, ValueError):
@@ -287,7 +288,7 @@ def _checked_point(point):
 
 @torch.no_grad()
 def _centre_(weight):
-    """Give the weights of each unit the sum 0 and, in expectation, the sum of squares they had."""
+    """Shift the weights of each unit to sum 0, and scale them so that their expected sum of squares stays."""
     n = weight.shape[1]
     if n > 1:
         weight.sub_(weight.mean(1, keepdim=True)).mul_(math.sqrt(n / (n - 1)))
@@ -301,28 +302,28 @@ class SNN(nn.Module):
     n_inputs, n_outputs : int
         Widths of input and output.
     hidden_layer_sizes : tuple of int, default=(256, 76, 23, 7)
-        Width of each hidden layer; may be empty, which is a linear model.
+        Width of each hidden layer; without any, the network is a linear model.
     dropout, input_dropout : float, default=0.05 and 0.0
-        Rates of alpha dropout behind each hidden layer and on the inputs.
+        Rates of alpha dropout after each hidden layer and on the inputs.
     generator : torch.Generator, default=None
-        Where initial weights are drawn from; None means torch's global generator.
+        Source of the initial weights; None means torch's global generator.
     dropout_generator : torch.Generator, default=None
-        Where masks are drawn from.
+        Source of the dropout masks; None means torch's global generator.
     fixed_point : tuple of float, default=(0.0, 1.0)
-        Mean and variance that activations settle at. Another one than the paper's gets its own SELU
-        (`theory.selu_parameters`) and dropout; for a mean other than 0 the weights of each unit behind
-        the first layer, whose inputs have mean 0, start with sum 0, as the theory assumes: else the
-        mean of the layer below moves every unit.
+        Mean and variance to which the activations converge. A fixed point other than the paper's (0, 1)
+        has its own SELU (`theory.selu_parameters`) and its own dropout. If its mean is not 0, the initial
+        weights of each unit sum to 0, as the theory assumes; otherwise the mean of a layer's inputs would
+        shift each of its units. This does not apply to the first layer, whose inputs have mean 0.
 
     Raises
     ------
     ValueError
-        If ``fixed_point`` is no pair of numbers, or no SELU has that fixed point.
+        If ``fixed_point`` is not a pair of numbers, or no SELU has that fixed point.
 
     Notes
     -----
-    Shape: (n, n_inputs) to (n, n_outputs), the logits. Inputs must have mean 0 and variance 1.
-    For another fixed point inside an estimator, give it a callable that pickles:
+    Inputs have shape (n, n_inputs), mean 0 and variance 1; logits have shape (n, n_outputs). To use
+    another fixed point in an estimator, pass a callable that can be pickled:
     ``architecture=functools.partial(SNN, hidden_layer_sizes=(64,) * 8, fixed_point=(0.1, 1.5))``.
 
     Examples
@@ -354,7 +355,8 @@ class SNN(nn.Module):
             lecun_linear(i, o, generator) for i, o in zip(widths[:-1], widths[1:], strict=True)
         )
         if mean != 0:
-            # Not the first: its inputs have mean 0, and what correlated columns share would be lost.
+            # Except the first layer. Its inputs have mean 0, and weights of sum 0 would remove what
+            # correlated columns have in common.
             for layer in self.layers[1:]:
                 _centre_(layer.weight)
         self.input_dropout = AlphaDropout(input_dropout, generator=dropout_generator)
@@ -374,8 +376,8 @@ class SNN(nn.Module):
         ----------
         x : Tensor of shape (n, n_inputs)
         masks : sequence of Tensor, default=None
-            What to keep of the inputs and of each hidden layer, n_layers + 1 masks, in place
-            of fresh draws; None where nothing is dropped.
+            Masks to use instead of random draws: n_layers + 1 of them, for the inputs and for each hidden
+            layer, 1 where a unit is kept. A mask may be None where the dropout rate is 0.
 
         Returns
         -------
@@ -391,7 +393,7 @@ class SNN(nn.Module):
         return output(x)
 
     def _draw_masks(self, x):
-        """Draw the masks of all hidden layers at once, which small networks are glad of."""
+        """Draw the masks of all hidden layers in one call, which is faster for small networks."""
         widths = self.hidden_layer_sizes
         if not self.training or self.dropout.rate == 0:
             return [None] * len(widths)
@@ -401,18 +403,18 @@ class SNN(nn.Module):
 
 
 class EncodedNetwork(nn.Module):
-    """A network behind the encoding of its inputs: what a fitted estimator holds and exports.
+    """An encoder followed by a network: the module that a fitted estimator holds and exports.
 
     Parameters
     ----------
     encoder : nn.Module
-        Maps raw rows to what the network sees, in float64.
+        Maps raw rows to the inputs of the network, in float64.
     network : nn.Module
         Any architecture.
 
     Notes
     -----
-    Shape: (n, n_features), raw, to (n, n_outputs).
+    Raw rows have shape (n, n_features), outputs (n, n_outputs).
 
     Examples
     --------

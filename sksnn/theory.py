@@ -6,12 +6,12 @@ arXiv:1706.02515. Symbols and the numbers of equations and theorems are the pape
 ==============================  =========================================================
 mean, variance                  :math:`\mu, \nu`, of the units of a layer
 omega, tau                      :math:`\omega, \tau`, the sum of the weights of a unit and
-                                of their squares; 0 and 1 for weights normalised
+                                of their squares; 0 and 1 for normalised weights
 alpha, scale                    :math:`\alpha, \lambda` of SELU
 ==============================  =========================================================
 
-A unit's net input z is Gaussian with mean :math:`m = \mu\omega` and variance
-:math:`s^2 = \nu\tau`: many inputs add up in it.
+The net input z of a unit is a sum of many inputs, and is taken to be Gaussian. Its mean is
+:math:`m = \mu\omega`, its variance :math:`s^2 = \nu\tau`.
 """
 
 from typing import NamedTuple
@@ -40,20 +40,21 @@ __all__ = [
     "weight_moments",
 ]
 
-#: Theorem 1: here all moments tend to one fixed point, since g contracts and does not lead out.
+#: Domain of Theorem 1. From here all moments converge to one fixed point, since g is a contraction that maps
+#: the domain into itself.
 #:
 #: >>> mean, variance = moment_map(mean=0.1, variance=1.5, omega=0.1, tau=1.1)
 #: >>> is_in_domain(mean, variance, domain=THEOREM_1_DOMAIN)
 #: np.True_
 THEOREM_1_DOMAIN = {"mean": (-0.1, 0.1), "variance": (0.8, 1.5), "omega": (-0.1, 0.1), "tau": (0.95, 1.1)}
 
-#: Theorem 1: where these fixed points lie.
+#: Intervals of Theorem 1 in which the fixed points lie.
 #:
 #: >>> is_in_domain(*fixed_point(omega=0.1, tau=1.1), domain=THEOREM_1_FIXED_POINTS)
 #: np.True_
 THEOREM_1_FIXED_POINTS = {"mean": (-0.03106, 0.06773), "variance": (0.80009, 1.48617)}
 
-#: Theorem 2: here the variance falls.
+#: Domain of Theorem 2, in which the variance falls from layer to layer.
 #:
 #: >>> largest = {name: high for name, (low, high) in THEOREM_2_DOMAIN.items()}
 #: >>> mean, variance = moment_map(**largest)
@@ -61,7 +62,7 @@ THEOREM_1_FIXED_POINTS = {"mean": (-0.03106, 0.06773), "variance": (0.80009, 1.4
 #: (16.0, 11.1)
 THEOREM_2_DOMAIN = {"mean": (-1.0, 1.0), "variance": (3.0, 16.0), "omega": (-0.1, 0.1), "tau": (0.8, 1.25)}
 
-#: Theorem 3: in either of the two the variance rises.
+#: The two domains of Theorem 3, in which the variance rises from layer to layer.
 #:
 #: >>> least = {name: low for name, (low, high) in THEOREM_3_DOMAINS[0].items()}
 #: >>> mean, variance = moment_map(**least)
@@ -73,7 +74,7 @@ THEOREM_3_DOMAINS = (
 )
 
 
-# ---------------------------------------------------------------- a Gaussian on either side of 0
+# ---------------------------------------------------------------- moments of SELU of a Gaussian
 #
 # SELU(z) = lambda (R - alpha F) with R = max(z, 0) and F = 1 - exp(min(z, 0)). One of the two is
 # always 0, so Cov(R, F) = -E[R] E[F], and
@@ -81,12 +82,12 @@ THEOREM_3_DOMAINS = (
 #     mean     = lambda   (E[R] - alpha E[F])                                            (4)
 #     variance = lambda^2 (Var[R] + 2 alpha E[R] E[F] + alpha^2 Var[F])                  (5)
 #
-# which is a sum of positive terms. The paper writes (5) as a second moment less the mean squared,
-# which loses all digits of a small variance; here nothing is subtracted.
+# This form of (5) is a sum of positive terms. The paper writes (5) as the second moment minus the squared
+# mean; in floating point that loses all digits of a small variance.
 
 
 class _Halves(NamedTuple):
-    """What the moments are made of; the conditional ones come without cancellation."""
+    """Probabilities and conditional moments on both sides of z = 0, computed without cancellation."""
 
     above: np.ndarray  # P(z > 0)
     below: np.ndarray  # P(z < 0)
@@ -116,9 +117,9 @@ def _excess(x):
     """Return mean and variance of T = Z - x given Z > x, for a standard normal Z.
 
     T has the density exp(-x t - t^2 / 2) / M(x) for t > 0, where M(x) = sqrt(pi / 2) erfcx(x / sqrt 2)
-    is Mills' ratio, so that log M generates its cumulants: these are -(log M)' and (log M)''.
+    is Mills' ratio. The first two cumulants of T are -(log M)' and (log M)''.
     """
-    x = np.minimum(x, 40.0)  # beyond, P(Z > x) is 0 in float64, and 1 / M(x) - x all rounding
+    x = np.minimum(x, 40.0)  # beyond, P(Z > x) is 0 in float64 and 1 / M(x) - x is rounding error
     mean = 1 / (np.sqrt(np.pi / 2) * erfcx(x / np.sqrt(2))) - x
     return mean, 1 - (x + mean) * mean
 
@@ -126,9 +127,10 @@ def _excess(x):
 def _log_mills_differences(x, s):
     """Return L(x + s) - L(x) and L(x) - 2 L(x + s) + L(x + 2 s) for L = log M.
 
-    Where s is small the differences are integrals of L' and L'', which keep their digits: with
-    singularities at a distance of 3, five nodes over 0.1 leave rounding only. Elsewhere, L(x) is the log of
-    erfcx for positive arguments and of the plain erfc otherwise, where its x^2 / 2 goes by itself.
+    For s below 0.1 the differences are computed as integrals of L' and L'', which avoids cancellation. Five
+    nodes are exact there up to rounding, since the singularities of L are at a distance of 3. For larger s,
+    L(x) is the log of erfcx if x is positive. Otherwise it is the log of erfc plus x^2 / 2, and the
+    differences of x^2 / 2 are added in closed form.
     """
     t = s[..., None] * _NODES
     mean, left = _excess(x[..., None] + t)
@@ -142,7 +144,7 @@ def _log_mills_differences(x, s):
 
     start, middle, end = log_erfc(x), log_erfc(x + s), log_erfc(x + 2 * s)
     negative = np.minimum(x, 0)
-    step = np.minimum(s, -negative)  # the part of it in which x^2 / 2 counts
+    step = np.minimum(s, -negative)  # the part of the step in which x is negative
     first = step * (negative + step / 2) + middle - start
     negative = np.clip(x, -2 * s, 0)
     second = negative**2 / 2 - np.minimum(negative + s, 0) ** 2 + start - 2 * middle + end
@@ -152,10 +154,10 @@ def _log_mills_differences(x, s):
 
 
 def _halves(m, s):
-    """Cut a Gaussian of mean m and standard deviation s > 0 at 0.
+    """Describe both sides of 0 of a Gaussian z with mean m and standard deviation s > 0.
 
-    Given z > 0, z is s times the excess over -m / s; given z < 0, it is -s times the excess T over
-    m / s, and E[exp(-k s T)] = M(m / s + k s) / M(m / s).
+    Given z > 0, z / s is the excess of a standard normal over -m / s (see `_excess`). Given z < 0, -z / s is
+    the excess T over m / s, and E[exp(-k s T)] = M(m / s + k s) / M(m / s).
     """
     a = m / s
     mean, variance = _excess(-a)
@@ -183,7 +185,7 @@ def _check(name, values, valid, rule):
 
 
 def _checked(positive=False, **parameters):
-    """Return parameters as finite arrays, where variance and tau are positive or, at least, not negative."""
+    """Return parameters as finite arrays; variance and tau must not be negative, nor 0 if `positive`."""
     arrays = {name: np.asarray(value, float) for name, value in parameters.items()}
     for name, values in arrays.items():
         valid, rule = np.isfinite(values), "finite"
@@ -195,7 +197,7 @@ def _checked(positive=False, **parameters):
 
 
 def _net_input(mean, variance, omega, tau, positive=False):
-    """Return mean and standard deviation of the net input, arrays of one shape."""
+    """Return mean and standard deviation of the net input, as arrays of the same shape."""
     mean, variance, omega, tau = _checked(positive, mean=mean, variance=variance, omega=omega, tau=tau)
     return np.broadcast_arrays(mean * omega, np.sqrt(variance * tau))
 
@@ -204,10 +206,10 @@ def _net_input(mean, variance, omega, tau, positive=False):
 
 
 def selu_parameters(mean=0.0, variance=1.0, omega=0.0, tau=1.0):
-    r"""Return the alpha and the lambda that make a mean and a variance a fixed point.
+    r"""Return the alpha and the lambda of the SELU that has a given fixed point.
 
-    Solves :math:`g(\mu, \nu) = (\mu, \nu)`, equations (4) and (5), for SELU's parameters, under
-    weights with the given moments.
+    Solves :math:`g(\mu, \nu) = (\mu, \nu)`, equations (4) and (5), for SELU's parameters. Omega and tau
+    describe the weights.
 
     Parameters
     ----------
@@ -224,23 +226,22 @@ def selu_parameters(mean=0.0, variance=1.0, omega=0.0, tau=1.0):
     Raises
     ------
     ValueError
-        If a value is not finite, the variance or tau is not positive, the net input has all but
-        one sign, or no SELU with a positive alpha and lambda has that fixed point.
+        If a value is not finite, the variance or tau is not positive, the net input
+        almost always has the same sign, or no SELU with a positive alpha and lambda has that fixed point.
 
     Notes
     -----
     With R = max(z, 0) and F = 1 - exp(min(z, 0)), equation (4) is linear in
-    :math:`(\lambda, \lambda\alpha)` and equation (5) a quadratic form, so there is a closed form
-    for every fixed point. The line and the ellipse meet once among positive parameters if
-    :math:`-E[F] / \sqrt{Var[F]} < \mu / \sqrt\nu < E[R] / \sqrt{Var[R]}`, and not at all
-    otherwise. For (0, 1) it is equation (14).
+    :math:`(\lambda, \lambda\alpha)` and equation (5) is a quadratic form, so the solution has a closed
+    form. There is one solution with positive parameters if
+    :math:`-E[F] / \sqrt{Var[F]} < \mu / \sqrt\nu < E[R] / \sqrt{Var[R]}`, and none otherwise. For
+    (0, 1) the solution is equation (14).
 
-    The authors' notebook (bioinf-jku/SNNs, TF_1_x/getSELUparameters.ipynb) draws the net input
-    itself from the fixed point's moments, which is omega = 1 and tau = 1 here: for a mean other
-    than 0 its parameters are not those of a network with normalised weights.
+    The authors' notebook (bioinf-jku/SNNs, TF_1_x/getSELUparameters.ipynb) gives the net input
+    itself the moments of the fixed point, which corresponds to omega = 1 and tau = 1. For a mean other
+    than 0 its parameters are therefore not those of a network with normalised weights.
 
-    That a point is fixed does not make it attracting: see `contraction_factor`. The paper asks
-    for a lambda above 1.
+    A fixed point need not be attracting: see `contraction_factor`. The paper requires a lambda above 1.
 
     References
     ----------
@@ -252,7 +253,7 @@ def selu_parameters(mean=0.0, variance=1.0, omega=0.0, tau=1.0):
     >>> round(float(alpha), 8), round(float(scale), 8)
     (1.97125575, 1.06070908)
 
-    The notebook's answer for mean -0.1 and variance 2, and the one for normalised weights:
+    The notebook's parameters for mean -0.1 and variance 2, and those for normalised weights:
 
     >>> alpha, scale = selu_parameters(-0.1, 2, omega=1)
     >>> round(float(alpha), 8), round(float(scale), 8)
@@ -262,7 +263,7 @@ def selu_parameters(mean=0.0, variance=1.0, omega=0.0, tau=1.0):
     (2.32699078, 0.98218043)
     """
     m, s = _net_input(mean, variance, omega, tau, positive=True)
-    # Farther out z so rarely crosses the kink that rounding hides what alpha does.
+    # Farther from 0, z changes its sign so rarely that the effect of alpha is lost in rounding.
     _check("omega * mean", m, np.abs(m) <= 5 * s, "within 5 standard deviations, sqrt(tau * variance), of 0")
     mean, variance = _floats(mean, variance)
     rise, rise_variance, fall, fall_variance = _halves(m, s).moments()
@@ -274,7 +275,7 @@ def selu_parameters(mean=0.0, variance=1.0, omega=0.0, tau=1.0):
             f"mean must lie between {low:.6g} and {high:.6g} for this variance, omega and tau; got {mean}. "
             "No SELU has that fixed point: choose a mean nearer to 0, or a larger variance."
         )
-    # alpha = (rise - mean / scale) / fall put into (5): the larger root of a quadratic in scale.
+    # With alpha = (rise - mean / scale) / fall, (5) is a quadratic equation in scale; take its larger root.
     c = fall_variance / fall**2
     k = rise_variance + (2 + c) * rise**2
     deviation = np.sqrt(variance)
@@ -292,7 +293,7 @@ def selu_parameters(mean=0.0, variance=1.0, omega=0.0, tau=1.0):
 #: (0.0, 1.0)
 ALPHA_01, LAMBDA_01 = map(float, selu_parameters())
 
-#: What SELU tends to for very negative inputs, -lambda * alpha; the value alpha dropout sets.
+#: Limit of SELU for very negative inputs, -lambda * alpha; alpha dropout sets dropped units to it.
 #:
 #: >>> float(selu(-1000.0)) == SATURATION_01 == -LAMBDA_01 * ALPHA_01
 #: True
@@ -334,7 +335,7 @@ def selu(x, alpha=ALPHA_01, scale=LAMBDA_01):
 
 
 def moment_map(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_01):
-    r"""Return mean and variance of a unit, given those of the units below it: the map g.
+    r"""Return the mean and variance of a unit, given those of the layer below: the map g of the paper.
 
     With :math:`m = \mu\omega`, :math:`s^2 = \nu\tau`,
     :math:`b = \sqrt{2 / \pi} \, s \, e^{-m^2 / 2 s^2}`, and for k = 0, 1, 2
@@ -351,7 +352,7 @@ def moment_map(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_
     Parameters
     ----------
     mean, variance : float or array-like
-        Moments of the units below; variance at least 0.
+        Mean and variance of the units of the layer below; variance at least 0.
     omega, tau : float or array-like, default=0.0 and 1.0
         Sum of the unit's weights and of their squares (see `weight_moments`); tau at least 0.
     alpha, scale : float or array-like, default=ALPHA_01 and LAMBDA_01
@@ -360,7 +361,7 @@ def moment_map(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_
     Returns
     -------
     mean, variance : float or ndarray of float64
-        Moments of the unit.
+        Mean and variance of the unit.
 
     Raises
     ------
@@ -369,12 +370,12 @@ def moment_map(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_
 
     Notes
     -----
-    The variance is not computed as the difference above, which has no digits left where it is
-    small beside the mean's square. It is a sum of positive terms, from the moments of z given its
-    sign; these are differences of the logarithm of Mills' ratio. Against arithmetic with 1500
-    digits, for variances of z from 1e-6 to 1e6 and means from -1e3 to 1e3, its relative error
-    stays below 1e-12 (1e-11 where it is itself below 1e-15). Nothing overflows. The mean changes
-    its sign, and near 0 it has the same absolute error as its two parts.
+    The variance is not computed as the difference above, which has no correct digits where it is much
+    smaller than the squared mean. It is computed as a sum of positive terms. They consist of the moments
+    of z given its sign, which are differences of the logarithm of Mills' ratio. Compared with arithmetic
+    of 1500 digits, for variances of z from 1e-6 to 1e6 and means from -1e3 to 1e3, the relative error of
+    the variance is below 1e-12 (1e-11 for variances below 1e-15). Nothing overflows. The mean is a
+    difference of two terms; where it is near 0, its absolute error is that of the terms.
 
     References
     ----------
@@ -386,7 +387,7 @@ def moment_map(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_
     >>> round(float(mean), 6), round(float(variance), 6)
     (0.044983, 1.371531)
 
-    Far above its kink SELU multiplies by lambda, and the variance by its square:
+    SELU multiplies positive inputs by lambda, and so their variance by its square:
 
     >>> mean, variance = moment_map(1000.0, 1e-6, omega=1.0)
     >>> round(float(variance / LAMBDA_01**2), 18)
@@ -411,7 +412,7 @@ def moment_map_jacobian(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scal
     Parameters
     ----------
     mean, variance : float or array-like
-        Moments of the units below; variance above 0.
+        Mean and variance of the units of the layer below; variance above 0.
     omega, tau : float or array-like, default=0.0 and 1.0
         Sum of the unit's weights and of their squares; tau above 0.
     alpha, scale : float or array-like, default=ALPHA_01 and LAMBDA_01
@@ -420,7 +421,7 @@ def moment_map_jacobian(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scal
     Returns
     -------
     jacobian : ndarray of float64, shape (..., 2, 2)
-        A matrix for each element of the parameters, broadcast.
+        One matrix for each element of the broadcast parameters.
 
     Raises
     ------
@@ -430,8 +431,8 @@ def moment_map_jacobian(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scal
     Notes
     -----
     For Gaussian z, :math:`\partial E[f(z)] / \partial m = E[f'(z)]` and
-    :math:`\partial E[f(z)] / \partial s^2 = E[f''(z)] / 2`, where the kink of f = selu gives f''
-    an atom :math:`\lambda (1 - \alpha) \delta(z)`. Hence
+    :math:`\partial E[f(z)] / \partial s^2 = E[f''(z)] / 2`. Since f = selu has a kink at 0, f'' contains
+    the term :math:`\lambda (1 - \alpha) \delta(z)`. Hence
     :math:`\partial\nu' / \partial m = 2 Cov(f, f')` and
     :math:`\partial\nu' / \partial s^2 = E[f'^2] + Cov(f, f'')`.
 
@@ -463,16 +464,16 @@ def moment_map_jacobian(mean, variance, omega=0.0, tau=1.0, alpha=ALPHA_01, scal
 
 
 def contraction_factor(mean=0.0, variance=1.0, omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_01):
-    """Return the spectral norm of the Jacobian: by how much g draws near points together, at most.
+    """Return the spectral norm of the Jacobian: the largest factor by which g scales small distances.
 
-    Below 1 everywhere in a convex domain that g maps into itself, it makes g a contraction there
-    (Banach): layer by layer, all moments tend to one fixed point. In Theorem 1's domain it is
-    0.8976 at most, at mean -0.1, variance 0.8, omega -0.1, tau 1.1.
+    If it is below 1 everywhere in a convex domain that g maps into itself, g is a contraction there. By
+    Banach's theorem all moments then converge, layer by layer, to one fixed point. In Theorem 1's domain
+    it is at most 0.8976, at mean -0.1, variance 0.8, omega -0.1, tau 1.1.
 
     Parameters
     ----------
     mean, variance : float or array-like, default=0.0 and 1.0
-        Moments of the units below; variance above 0.
+        Mean and variance of the units of the layer below; variance above 0.
     omega, tau : float or array-like, default=0.0 and 1.0
         Sum of the unit's weights and of their squares; tau above 0.
     alpha, scale : float or array-like, default=ALPHA_01 and LAMBDA_01
@@ -501,16 +502,18 @@ def contraction_factor(mean=0.0, variance=1.0, omega=0.0, tau=1.0, alpha=ALPHA_0
     return np.linalg.norm(jacobian, ord=2, axis=(-2, -1))
 
 
-# In Theorem 1's domain 10 are enough. Near the limits of tau moments settle slowly: of the layers that
-# are applied one by one, the first hundred leave the slow direction alone, and along that Newton's method
-# leaps, at most by e^4 in variance, to a variance of 1e30 in a few dozen steps.
+# In Theorem 1's domain 10 layers are enough. Near the limits of tau the moments converge slowly in one
+# direction. The first hundred layers are applied one by one; after them only that direction is left. Newton's
+# method then takes long steps along it, of at most a factor e^4 in variance, so that it can reach a variance
+# of 1e30 in a few dozen steps.
 _PLAIN_LAYERS, _MOST_LAYERS, _LONGEST_LEAP = 100, 1000, 4.0
 
 
 def _newton_step(mean, variance, image, jacobian):
-    """Return Newton's step to g's fixed point in mean and log variance, and whether g attracts there.
+    """Return Newton's step to g's fixed point in mean and log variance, and whether g is attracting here.
 
-    In the logarithm the map is almost a shift far from 1, where its slope is that of one or two lines.
+    The step uses log variance: for a variance far from 1, SELU is close to one or two straight lines, and g
+    almost only shifts the logarithm of the variance.
     """
     (a, b), (c, d) = np.moveaxis(jacobian, (-2, -1), (0, 1))
     b, c, d = b * variance, c / image[1], d * variance / image[1]
@@ -524,15 +527,15 @@ def _newton_step(mean, variance, image, jacobian):
 
 
 def fixed_point(omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_01):
-    r"""Return the mean and variance that the layers of a network tend to.
+    r"""Return the mean and variance to which the layers of a network converge.
 
-    Applies g to mean 0 and variance 1 again and again, with Newton's method on
-    :math:`g(\mu, \nu) = (\mu, \nu)` for the last steps.
+    Applies g repeatedly, starting from mean 0 and variance 1. The last steps are those of Newton's method
+    for :math:`g(\mu, \nu) = (\mu, \nu)`.
 
     Parameters
     ----------
     omega, tau : float or array-like, default=0.0 and 1.0
-        Sum of a unit's weights and of their squares, alike for all units; tau above 0.
+        Sum of a unit's weights and of their squares, the same for all units; tau above 0.
     alpha, scale : float or array-like, default=ALPHA_01 and LAMBDA_01
         Alpha and lambda of SELU.
 
@@ -544,13 +547,13 @@ def fixed_point(omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_01):
     Raises
     ------
     ValueError
-        If a value is not finite, tau is not positive, or the moments tend to no such point: the
-        variance vanishes (for omega 0: tau below 0.4956) or explodes (tau above 2.6576), or the
-        moments do not settle.
+        If a value is not finite, tau is not positive, or the moments do not converge to such a point: the
+        variance vanishes (for omega 0: tau below 0.4956) or explodes (tau above 2.6576), or the moments do
+        not settle.
 
     Notes
     -----
-    (0, 0) is always a fixed point, since selu(0) = 0; it repels where tau is near 1.
+    (0, 0) is always a fixed point, since selu(0) = 0; for tau near 1 it is repelling.
 
     References
     ----------
@@ -570,7 +573,7 @@ def fixed_point(omega=0.0, tau=1.0, alpha=ALPHA_01, scale=LAMBDA_01):
         jacobian = moment_map_jacobian(mean, variance, *weights)
         mean_step, log_step, attracting = _newton_step(mean, variance, image, jacobian)
         size = np.maximum(np.abs(mean_step) / np.sqrt(variance), np.abs(log_step))
-        failed = ~(attracting & (size < 1e-8))  # Newton's step squares that: rounding remains
+        failed = ~(attracting & (size < 1e-8))  # Newton's step squares the error: only rounding is left
         if not np.any(failed):
             return (mean + mean_step)[()], (variance * np.exp(log_step))[()]
         use = attracting & ((np.abs(log_step) < 0.5) | (layer >= _PLAIN_LAYERS))
@@ -598,7 +601,7 @@ def is_in_domain(mean, variance, omega=0.0, tau=1.0, domain=THEOREM_1_DOMAIN):
     Parameters
     ----------
     mean, variance : float or array-like
-        Moments of the units below.
+        Mean and variance of the units of the layer below.
     omega, tau : float or array-like, default=0.0 and 1.0
         Sum of the unit's weights and of their squares.
     domain : dict of (low, high), default=THEOREM_1_DOMAIN
@@ -607,32 +610,33 @@ def is_in_domain(mean, variance, omega=0.0, tau=1.0, domain=THEOREM_1_DOMAIN):
     Returns
     -------
     inside : bool or ndarray of bool
-        Outside, the theorem does not say that its statement is false.
+        Outside the domain the statement of the theorem may be true or false.
 
     Raises
     ------
     ValueError
-        If the domain is no dict of intervals of these names.
+        If the domain is not a dict of intervals with these names.
 
     Notes
     -----
-    The theorems are about alpha and lambda of the fixed point (0, 1). Computed on grids of their
-    domains, with the extremes refined by optimisation, all three hold:
+    The theorems are about the alpha and lambda of the fixed point (0, 1). All three were checked on grids
+    over their domains, with the extremes refined by optimisation, and hold:
 
     Theorem 1 (`THEOREM_1_DOMAIN`, `THEOREM_1_FIXED_POINTS`)
-        g has an attracting fixed point, to which all moments in the domain tend. The Jacobian's
-        norm is 0.8976 at most, and g maps the domain to means in [-0.0310605, 0.0677251] and
-        variances in [0.803712, 1.481575]. The printed bounds on the fixed points are bounds on
-        that image, the mean's lower one rounded inwards by 5e-7; the fixed points themselves have
+        g has an attracting fixed point, to which all moments in the domain converge. The norm of the
+        Jacobian is at most 0.8976, and g maps the domain to means in [-0.0310605, 0.0677251] and
+        variances in [0.803712, 1.481575]. The bounds on the fixed points in the paper are bounds on that
+        image, with the lower bound of the mean rounded inwards by 5e-7. The fixed points themselves have
         means in [-0.0209, 0.0547] and variances in [0.8265, 1.4103].
     Theorem 2 (`THEOREM_2_DOMAIN`)
         :math:`\nu' < \nu`, and all fixed points have a variance below 3. The variance falls
-        by 3.9% or more, and does so from 2.498 on.
+        by at least 3.9%. It falls for all variances from 2.498 on.
     Theorem 3 (`THEOREM_3_DOMAINS`)
         :math:`\nu' > \nu`, and all fixed points have a variance above 0.16 (0.24 in the
-        second domain). The variance rises by 15% (20%) or more, and does so from 7e-5 to 0.407
-        (1.7e-5 to 0.665): the 0.02 of the paper's main text is right, if not the least, and the
-        0.05 of its appendix A2.3 not needed. "All" leaves out the fixed point (0, 0).
+        second domain), except the fixed point (0, 0). The variance rises by at least 15% (20%). It rises
+        for all variances from 7e-5 to 0.407 (1.7e-5 to 0.665). So the lower bound 0.02 in the paper's
+        main text is valid, though not the least possible, and the larger one in its appendix A2.3, 0.05,
+        is not needed.
 
     For omega from -0.1 to 0.1 and tau from 0.8 (0.9) to 1.25, fixed points have variances in
     [0.4088, 2.2327] ([0.6711, 2.2327]).
@@ -672,7 +676,7 @@ def weight_moments(weight):
     Parameters
     ----------
     weight : array-like, shape (n_units, n_inputs) or (n_units, n_channels, ...)
-        Weights of a linear or a convolution layer, a unit's in a row. A torch parameter enters as
+        Weights of a linear or convolutional layer, one row per unit. Pass a torch parameter as
         ``layer.weight.detach().cpu()``.
 
     Returns
@@ -710,9 +714,9 @@ def moment_trajectory(mean, variance, layers, alpha=ALPHA_01, scale=LAMBDA_01):
     Parameters
     ----------
     mean, variance : float or array-like, shape (...)
-        Moments of the network's inputs; variance at least 0.
+        Mean and variance of the network's inputs; variance at least 0.
     layers : iterable of (omega, tau)
-        Weight moments, a pair of numbers or of arrays with one element per unit for each layer:
+        Weight moments of each layer, as two numbers or two arrays with one element per unit:
         ``[(0.0, 1.0)] * n_layers`` for normalised weights, or
         ``[weight_moments(weight) for weight in weights]`` for those of a network.
     alpha, scale : float, default=ALPHA_01 and LAMBDA_01
@@ -721,18 +725,18 @@ def moment_trajectory(mean, variance, layers, alpha=ALPHA_01, scale=LAMBDA_01):
     Returns
     -------
     means, variances : ndarray of float64, shape (n_layers + 1, ...)
-        The first are those of the inputs.
+        Those of the inputs, then those of each layer.
 
     Raises
     ------
     ValueError
-        If a value is not finite, a variance or tau is negative, or the layers are no pairs.
+        If a value is not finite, a variance or tau is negative, or the layers are not pairs.
 
     Notes
     -----
-    As in the paper, the units of a layer count as independent and alike to the units above them.
-    Where units of a layer differ in omega and tau, theirs are the moments of a unit drawn at
-    random: the mean of the means, and the mean of the variances plus the variance of the means.
+    As in the paper, the units of a layer are treated as independent and identically distributed. Where
+    they differ in omega and tau, the result has the moments of a unit drawn at random: the mean of the
+    means, and the mean of the variances plus the variance of the means.
 
     References
     ----------
@@ -744,7 +748,7 @@ def moment_trajectory(mean, variance, layers, alpha=ALPHA_01, scale=LAMBDA_01):
     >>> variances[[0, 1, 2, 4, 8, 16]].round(3)
     array([1.5  , 1.372, 1.279, 1.162, 1.058, 1.008])
 
-    Weights as torch draws them, with tau = 1/3, let the variance vanish:
+    With weights as torch draws them, tau = 1/3, the variance vanishes:
 
     >>> moment_trajectory(0, 1, [(0.0, 1 / 3)] * 16)[1][[1, 4, 16]].round(4).tolist()
     [0.4156, 0.0582, 0.0003]
@@ -771,10 +775,10 @@ def moment_trajectory(mean, variance, layers, alpha=ALPHA_01, scale=LAMBDA_01):
 
 
 def alpha_dropout_affine(rate, mean=0.0, variance=1.0, saturation=SATURATION_01):
-    r"""Return the affine map that undoes what dropping to saturation does to the moments.
+    r"""Return the affine map that restores mean and variance after units were dropped to saturation.
 
-    A unit of the given mean and variance is kept with probability q = 1 - rate and set to
-    :math:`\alpha' = -\lambda\alpha` otherwise, which gives it mean
+    A unit of the given mean and variance is kept with probability q = 1 - rate, and otherwise set to
+    :math:`\alpha' = -\lambda\alpha`. It then has mean
     :math:`q\mu + (1-q)\alpha'` and variance :math:`q((1-q)(\alpha'-\mu)^2 + \nu)`. The map
     a x + b restores the mean and the variance (section "New Dropout Technique" of
     arXiv:1706.02515, where mean 0 and variance 1 give
@@ -783,9 +787,9 @@ def alpha_dropout_affine(rate, mean=0.0, variance=1.0, saturation=SATURATION_01)
     Parameters
     ----------
     rate : float or array-like
-        Probability of dropping a unit, in [0, 1).
+        Probability that a unit is dropped, in [0, 1).
     mean, variance : float or array-like, default=0.0 and 1.0
-        Moments of the units, those of SELU's fixed point by default; variance above 0.
+        Mean and variance of the units, by default those of SELU's fixed point; variance above 0.
     saturation : float, default=SATURATION_01
         The value that dropped units take.
 

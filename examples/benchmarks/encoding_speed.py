@@ -1,8 +1,8 @@
-"""What codes cost: time of fit and of predict with each `encoding`, over that with none.
+"""Cost of codes: time of fit and predict with each `encoding`, divided by the time without codes.
 
     python examples/benchmarks/encoding_speed.py --threads 2 --repeats 7
 
-Medians; the encodings take turns. Half of the columns have five values, half are continuous.
+The times are medians of fits in alternation. Half of the columns have five values, half are continuous.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""Time of one fit: SNNClassifier beside MLPClassifier, plain skorch and a hand-written torch loop.
+"""Time of one fit: SNNClassifier, MLPClassifier, plain skorch and a hand-written torch loop.
 
     python examples/benchmarks/fit_speed.py --threads 2 --repeats 7 --large
 
 All train the same widths on the same float64 rows, with Adam at a constant rate of 1e-3, the same
-batches and epochs, and no early stopping. What a user waits for is timed: checking, casting and
-standardising the rows count. Competitors take turns, so that a slow minute of the machine hits all
-of them; the table has the median of each, divided by SNNClassifier's: above 1, it is slower. "of
-GEMM" is the share of the machine's rate of float32 matrix products (batch x width x width, measured
-between the fits) that SNNClassifier's products make of its whole time.
+batches and epochs, and no early stopping. The time includes checking, casting and standardising the
+rows. The methods are run in alternation, so that a slow phase of the machine affects all of them.
+The table has the median of each divided by SNNClassifier's; above 1 the method is slower. "of GEMM"
+is the time that SNNClassifier's matrix products would take at the machine's rate of float32 products
+(batch x width x width, measured between the fits), as a share of the time of its fit.
 """
 
 import argparse
@@ -46,7 +46,7 @@ LARGE = {
 
 
 def layers(n_features, width, depth, dropout):
-    """Build the network from torch's own parts, initialised as ours is."""
+    """Build the same network from torch's modules, with the same initialisation."""
     sizes = [n_features, *[width] * depth, 2]
     parts = []
     for n_in, n_out in zip(sizes, sizes[1:], strict=False):
@@ -143,20 +143,20 @@ def gemm_seconds(width, batch):
 
 
 def products(n_features, width, depth):
-    """Count the products of a training step in units of one between hidden layers."""
+    """Count the matrix products of a training step; a product between hidden layers counts as 1."""
     hidden = (depth - 1) * width**2 * 3 + width * 2 * 3
-    return (hidden + n_features * width * 2) / width**2  # nobody asks for the gradient of the inputs
+    return (hidden + n_features * width * 2) / width**2  # the gradient of the inputs is not needed
 
 
 def measure(size, epochs, repeats):
-    """Return each method's seconds, one a repeat; and those of a product."""
+    """Return the seconds of each method, one per repeat, and those of a matrix product."""
     n_rows, n_features, width, depth, batch = size
     X, y = make_classification(n_rows, n_features, n_informative=n_features // 2, random_state=SEED)
     seconds, gemm = {name: [] for name in METHODS}, []
     for repeat in range(-1, repeats):
         gemm.append(gemm_seconds(width, batch))
         for name, fit in METHODS.items():
-            if repeat < 0:  # some rows to warm up
+            if repeat < 0:  # warm up with some rows
                 fit(X[:1000], y[:1000], width, depth, batch, 1)
                 continue
             start = time.perf_counter()
@@ -180,9 +180,9 @@ def report(size, epochs, seconds, gemm):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", metavar="ROWS,FEATURES,WIDTH,DEPTH,BATCH[,EPOCHS]")
-    parser.add_argument("--large", action="store_true", help="also the sizes that take minutes")
+    parser.add_argument("--large", action="store_true", help="also run the sizes that take minutes")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="of torch and of BLAS")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch and of BLAS")
     arguments = parser.parse_args()
     sizes = SIZES | LARGE if arguments.large else SIZES
     if arguments.sizes:

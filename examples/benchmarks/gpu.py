@@ -1,13 +1,13 @@
-"""What a GPU is worth: tests, times and pictures in pieces of some minutes, the most useful first.
+"""Tests and measurements on a GPU, in pieces of a few minutes each, the most useful first.
 
     python examples/benchmarks/gpu.py --device cuda            # all pieces: `make gpu`
     python examples/benchmarks/gpu.py fit pays --device cuda   # some: `make gpu PIECE="fit pays"`
-    python examples/benchmarks/gpu.py --device cpu --quick     # tried without a GPU, in some minutes
+    python examples/benchmarks/gpu.py --device cpu --quick     # try it without a GPU, in a few minutes
 
-Each result is appended to gpu.jsonl in --out as it comes, with the machine and the versions, so that a run
-cut off loses nothing; a piece begins no further measurement after --minutes (of each piece). Data are read
-from SKSNN_DATA; where that is not set, scikit-learn's bundled sets stand in, and `figure1` is left out.
-A further piece is a function and a line in PIECES.
+Each result is appended to gpu.jsonl in --out at once, with the machine and the versions, so an interrupted
+run loses no results. A piece starts no further measurement when it has run for --minutes. Data are read from
+SKSNN_DATA. If that is not set, scikit-learn's bundled sets are used instead, and `figure1` is left out. To
+add a piece, write a function and add it to PIECES.
 """
 
 import argparse
@@ -38,7 +38,7 @@ MINUTES = 9
 
 
 class Run:
-    """Where results go, and how much time there is."""
+    """Settings of a run: device, folder of the results, time limit of a piece."""
 
     def __init__(self, device, quick, out, minutes):
         self.device, self.quick, self.out, self.minutes = device, quick, out, minutes
@@ -54,27 +54,27 @@ class Run:
         out.mkdir(parents=True, exist_ok=True)
 
     def begin(self, piece):
-        """Start the clock of a piece."""
+        """Start timing a piece."""
         self.piece, self.end = piece, time.monotonic() + 60 * self.minutes
         print(f"\n== {piece}", flush=True)
 
     def is_over(self):
-        """Whether the time of the piece is used up."""
+        """Return whether the time limit of the piece has passed."""
         over = time.monotonic() > self.end
         if over:
             print(f"{self.piece} stops here: its {self.minutes} minutes are over", flush=True)
         return over
 
     def record(self, **result):
-        """Append a result, and print it."""
+        """Append a result to the file, and print it."""
         with (self.out / "gpu.jsonl").open("a") as file:
             file.write(json.dumps({"piece": self.piece, **result, "machine": self.machine}) + "\n")
         print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items()))
         sys.stdout.flush()
 
     def seconds(self, do, *arguments, **named):
-        """Time a call, the work it has sent to the device included."""
-        time.sleep(0.2)  # threads of whoever was timed before may still wait for work, and are in the way
+        """Time a call, including the work that it has sent to the device."""
+        time.sleep(0.2)  # threads of the method timed before may still spin, and slow this one
         start = time.perf_counter()
         result = do(*arguments, **named)
         if self.device.startswith("cuda"):
@@ -88,7 +88,7 @@ class Run:
 def tests(run):
     """Run the tests marked gpu."""
     log = run.out / "tests.log"
-    # Others import packages that may not be there.
+    # The other test files import packages that may not be installed.
     files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in path.read_text()]
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-rfE", "-p", "no:cacheprovider", *files]
     environment = {**os.environ, "SKSNN_DEVICE": run.device}
@@ -119,11 +119,12 @@ FITS = {
     (1024, 1024): (50_000, 3),
     (2048, 1024): (50_000, 2),
 }
-# A CUDA graph of the step, once there is one, shall take at most 120 µs at 256 units and batches of 128.
+# Goal for a CUDA graph of the training step, which does not exist yet: at most 120 µs per step with 256 units
+# and batches of 128.
 
 
 def fit(run):
-    """Time fits of four layers by width and batch, beside a torch loop, plain skorch and MLPClassifier."""
+    """Time fits of four layers by width and batch; compare a torch loop, plain skorch and MLPClassifier."""
     methods = {
         "SNN": lambda *a: fit_snn(*a, device=run.device),
         "SNN, dropout 0": lambda *a: fit_snn(*a, dropout=0.0, device=run.device),
@@ -140,7 +141,7 @@ def fit(run):
         seconds = {name: [] for name in methods}
         for repeat in range(2 if run.quick else 4):
             for name, method in methods.items():
-                slow = name.endswith("CPU") and repeat > 1  # one fit of it says enough
+                slow = name.endswith("CPU") and repeat > 1  # one fit of it is enough
                 if run.is_over():
                     return
                 if not slow:
@@ -156,7 +157,7 @@ def fit(run):
 
 
 def real_sets():
-    """Yield name, estimator, and a split of each set: real ones, or scikit-learn's."""
+    """Yield name, estimator and a split of each set: those in SKSNN_DATA, or scikit-learn's."""
     if os.environ.get("SKSNN_DATA"):
         for name, load, estimator in [
             ("chess-krvk", lambda: load_uci("chess-krvk"), SNNClassifier),
@@ -202,7 +203,7 @@ def data(run):
 
 
 def pays(run):
-    """Find out from which rows and widths on the device is faster than the CPU; draw it."""
+    """Measure for which numbers of rows and widths the device is faster than the CPU, and draw it."""
     all_rows = (500, 1_000) if run.quick else (1_000, 4_000, 16_000, 64_000)
     widths = (32, 64) if run.quick else (64, 256, 1024, 2048)
     ratio = np.full((len(widths), len(all_rows)), np.nan)
@@ -235,7 +236,7 @@ def pays(run):
 
 
 def draw_pays(ratio, widths, all_rows, run):
-    """Draw how many times as fast as the CPU the device is, by rows and width."""
+    """Draw the speed of the device relative to the CPU, by rows and width."""
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
@@ -255,7 +256,7 @@ def draw_pays(ratio, widths, all_rows, run):
 
 
 def idle(run):
-    """Measure with torch's profiler in which share of a fit the device has nothing to do."""
+    """Measure with torch's profiler during which share of a fit the device is idle."""
     on_cuda = run.device.startswith("cuda")
     kinds = [torch.profiler.ProfilerActivity.CPU]
     kinds += [torch.profiler.ProfilerActivity.CUDA] if on_cuda else []
@@ -273,11 +274,11 @@ def idle(run):
 
 
 def figure1(run):
-    """Train the paper's figure 1, of as many epochs as there is time for."""
+    """Train the networks of the paper's figure 1, for as many epochs as the time allows."""
     if not os.environ.get("SKSNN_DATA"):
         print("left out: SKSNN_DATA names no folder of data")
         return
-    # 2000 epochs of twelve curves are a night's work: see examples/paper/figure1.py.
+    # 2000 epochs of twelve curves take a night: see examples/paper/figure1.py.
     cut = ["--epochs", "2", "--rows", "300", "--width", "16"] if run.quick else ["--epochs", "10"]
     command = [sys.executable, str(ROOT / "examples" / "paper" / "figure1.py"), str(run.out / "figure1.png")]
     command += ["--out", str(run.out / "figure1.jsonl"), "--device", run.device, *cut]
@@ -288,7 +289,7 @@ def figure1(run):
         print("cut off; the curves trained so far are in figure1.jsonl, and the next run goes on")
 
 
-# In order of worth.
+# The most useful first.
 PIECES = {"tests": tests, "fit": fit, "data": data, "pays": pays, "idle": idle, "figure1": figure1}
 
 
@@ -297,9 +298,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("pieces", nargs="*", metavar="PIECE", help=f"default: all of {', '.join(PIECES)}")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--quick", action="store_true", help="small, to see that everything runs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
     parser.add_argument("--out", type=Path, default=Path("gpu"), help="folder of the results")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="at most, of each piece")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="time limit of each piece")
     arguments = parser.parse_args()
     unknown = set(arguments.pieces) - set(PIECES)
     if unknown:

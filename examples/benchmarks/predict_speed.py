@@ -1,10 +1,10 @@
-"""Time of predict_proba: SNNClassifier beside MLPClassifier, alone and behind a StandardScaler.
+"""Time of predict_proba: SNNClassifier, and MLPClassifier with and without a StandardScaler.
 
     python examples/benchmarks/predict_speed.py --threads 2
 
-Float64 rows as users pass them. SNNClassifier standardises rows itself and computes in float64 for
-float64 rows, as MLPClassifier does; float32 rows are computed in float32. Competitors take turns;
-the table has medians and their ratio to SNNClassifier's: above 1, it is slower.
+The rows are float64, as users usually pass them. SNNClassifier standardises rows itself and computes
+in float64 for float64 rows, as MLPClassifier does; float32 rows are computed in float32. The methods
+are run in alternation. The table has medians, divided by SNNClassifier's: above 1 the method is slower.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from sksnn import SNNClassifier
 
 # (features, width, depth)
 NETWORKS = [(20, 64, 4), (50, 256, 4), (200, 1024, 4)]
-CALLS = {1: 300, 1_000: 20, 100_000: 1}  # rows: calls a measurement
+CALLS = {1: 300, 1_000: 20, 100_000: 1}  # rows: calls per measurement
 
 
 def measure(n_features, width, depth, n_rows, repeats):
-    """Return the median seconds of a call for each competitor."""
+    """Return the median seconds of a call for each method."""
     X, y = make_classification(1000, n_features, n_informative=n_features // 2, random_state=0)
     snn = SNNClassifier(hidden_layer_sizes=(width,) * depth, encoding=None, max_epochs=2, random_state=0)
     snn.fit(X, y)

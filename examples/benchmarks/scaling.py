@@ -1,10 +1,11 @@
-"""How the time of a fit grows with rows, width, depth and batch size, one at a time, with a plot.
+"""Measure and plot how the time of a fit grows with rows, width, depth and batch size.
 
     python examples/benchmarks/scaling.py --threads 2 --out docs/images/scaling.png
 
-Around 4 x 256 on 4 000 rows of 50 columns in batches of 128: SNNClassifier with dropout 0.05, a
-hand-written torch loop with nn.AlphaDropout, and MLPClassifier, fitted as in fit_speed.py. The
-figure shows the time of an epoch: that of a fit of some epochs, divided by their number.
+One of the four is varied at a time; the others are those of 4 layers of 256 units, 4 000 rows of 50
+columns and batches of 128. SNNClassifier with dropout 0.05, a hand-written torch loop with
+nn.AlphaDropout, and MLPClassifier are fitted as in fit_speed.py. The figure shows the time per epoch:
+that of a fit of some epochs, divided by their number.
 """
 
 import argparse
@@ -30,7 +31,7 @@ N_FEATURES = 50
 
 
 def seconds_per_epoch(setting, repeats, epochs=2):
-    """Return each method's median over fits that take turns."""
+    """Return each method's median over fits in alternation."""
     X, y = make_classification(setting["rows"], N_FEATURES, n_informative=25, random_state=0)
     times = {name: [] for name in METHODS}
     for _ in range(repeats):

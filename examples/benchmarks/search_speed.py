@@ -1,10 +1,10 @@
-"""Time of one GridSearchCV with one worker and with as many as there are cores.
+"""Time of one GridSearchCV with one worker, and with one worker per core.
 
     python examples/benchmarks/search_speed.py
 
-A search of 48 fits. Each setting runs twice and the second time counts, so that the workers have
-started and imported torch. Workers get their share of the threads from joblib, through
-OMP_NUM_THREADS; the single one uses all threads itself.
+The search has 48 fits. It runs twice with each number of workers, and the second time counts: then
+the workers have started and imported torch. joblib limits the threads of several workers through
+OMP_NUM_THREADS; a single worker can use all threads.
 """
 
 import os

@@ -1,9 +1,10 @@
-"""Time fits with the threads that their work is worth, and with all, on an idle and on a busy machine.
+"""Time fits with the default number of threads and with all threads, on an idle and on a busy machine.
 
     python examples/benchmarks/threads.py --busy 3 --repeats 5
 
-Both fit the same network on the same rows, in turns; "all" switches the limit off. --busy starts so many
-processes that do nothing but compute, for the second half of the table.
+Both fit the same network on the same rows, in alternation. "by work" is the default, which limits the threads
+by the work of a step; "all" switches the limit off. --busy is the number of processes that compute in the
+background for the second half of the table.
 """
 
 import argparse
@@ -32,7 +33,7 @@ SIZES = [
 
 @contextmanager
 def busy(n):
-    """Keep n processes computing."""
+    """Run n processes that compute, inside the block."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
     try:
         yield
@@ -42,7 +43,7 @@ def busy(n):
 
 
 def seconds(X, y, size, per_thread):
-    """Time one fit of a size, with so many multiply-adds a thread."""
+    """Time one fit of a size, with at least `per_thread` multiply-adds per thread."""
     _, _, depth, units, form, batch, epochs = size
     model = SNNClassifier(
         n_layers=depth,
@@ -65,7 +66,7 @@ def seconds(X, y, size, per_thread):
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--busy", type=int, default=3, help="processes that compute meanwhile")
+    parser.add_argument("--busy", type=int, default=3, help="number of background processes")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -1,22 +1,23 @@
-"""Choose the defaults of SNNClassifier and SNNRegressor: each lever alone, on one half of the sets.
+"""Choose the defaults of SNNClassifier and SNNRegressor: vary each setting alone, on one half of the sets.
 
     SKSNN_DATA=... python examples/paper/defaults.py classification classification.csv --jobs 2
     SKSNN_DATA=... python examples/paper/defaults.py classification confirmed.csv --confirm --jobs 2
 
-The sets are cut in two halves by a hash of their names. Candidates are compared on the first; the choice is
-confirmed on the second (--confirm); docs/paper.md says what had been seen of that before. There are few UCI
-sets of many rows, and most of those in the first half are synthetic, so "large" adds others to it: the
-regression sets, to be classified by quantiles of the target, HTRU2, and MNIST in 7 x 7 pixels.
+The sets are divided into two halves by a hash of their names. Candidates are compared on the first half, and
+the choice is confirmed on the second (--confirm); docs/paper.md says which results on the second half were
+known before. There are few UCI sets with many rows, and most of those in the first half are synthetic. So the
+task "large" adds others to it: the regression sets, to be classified by quantiles of the target, HTRU2, and
+MNIST in 7 x 7 pixels.
 
-A candidate is START, the former defaults, with a few parameters changed. It passes if, against START, on the
-sets of the first half,
+A candidate is START, the former defaults, with a few parameters changed. It passes if, compared with START,
+on the sets of the first half,
 
 * its mean rank by the first score (accuracy; R²) is better,
 * its mean rank by the second score (log-loss; mean absolute error) is not worse,
-* its fits take at most MOST_TIME as long in the median.
+* its fits take at most MOST_TIME times as long in the median.
 
-Sets are cut to --rows training rows and --folds folds: a candidate takes a minute. Results are appended to
-the file and never lost.
+Sets are cut to --rows training rows and --folds folds, so a candidate takes a minute. Each result is appended
+to the file at once.
 """
 
 import argparse
@@ -133,18 +134,18 @@ CHOICE = {
 }
 START["large"], CHOICE["large"] = START["classification"], CHOICE["classification"]
 
-# What "large" adds: regression sets and into how many classes they are cut; the others.
+# What "large" adds: regression sets with the number of classes they are cut into, and other sets.
 CUT = {"california_housing": 2, "kin8nm": 2, "power-plant": 4, "protein-tertiary-structure": 3}
 OTHERS = ("htru2", "mnist")
 
 
 def large_names():
-    """List UCI sets, and the sets that are added to them."""
+    """List the UCI sets and the sets that "large" adds to them."""
     return [*uci_names(), *CUT, *OTHERS]
 
 
 def load_large(name):
-    """Load one of them as a Bunch of X, y and folds."""
+    """Load one of these sets as a Bunch of X, y and folds."""
     if name in CUT:
         data, n_classes = load_regression(name), CUT[name]
         cuts = np.quantile(data.y, np.arange(1, n_classes) / n_classes)
@@ -156,7 +157,8 @@ def load_large(name):
     return load_htru2() if name == "htru2" else load_uci(name)
 
 
-# Estimator, names of the sets, loader, scorer, names of the scores: the first counts up, the second down.
+# Estimator, names of the sets, loader, scorer, names of the scores. A higher first score is better, and a
+# lower second one.
 TASKS = {
     "classification": (
         SNNClassifier,
@@ -177,7 +179,7 @@ TASKS["large"] = (SNNClassifier, large_names, load_large, *TASKS["classification
 
 
 def is_first_half(name):
-    """Say in which half a set is."""
+    """Return whether a set is in the first half."""
     return zlib.crc32(name.encode()) % 2 == 1
 
 
@@ -201,14 +203,14 @@ def run_one(task, name, fold, parameters, n_rows):
 
 
 def auc_ranks(results):
-    """Return the column of mean ranks by AUC, the best 1; nothing for regression."""
+    """Return the column of mean ranks by AUC (1 is the best), or no column for regression."""
     return {"AUC rank": mean_ranks(complete(results, "auc").dropna())} if "auc" in results else {}
 
 
 def judge(results, first, second):
     """Compare each candidate with START: mean scores, wins and losses, and whether it passes.
 
-    The AUC, where there is one, is shown and decides nothing.
+    The AUC is only shown, where there is one; no decision depends on it.
     """
     scores = {name: complete(results, name) for name in (first, second, "seconds")}
     start = {name: table["start"].to_numpy()[:, None] for name, table in scores.items()}
@@ -232,15 +234,15 @@ def judge(results, first, second):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("task", choices=list(TASKS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--confirm", action="store_true", help="run START and CHOICE on the second half")
-    parser.add_argument("--levers", nargs="+", metavar="NAME", help="only these")
+    parser.add_argument("--levers", nargs="+", metavar="NAME", help="run only these candidates")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=1000, help="at most, for training")
-    parser.add_argument("--min-rows", type=int, default=0, help="only folds of so many training rows")
+    parser.add_argument("--rows", type=int, default=1000, help="largest number of training rows")
+    parser.add_argument("--min-rows", type=int, default=0, help="least number of training rows of a fold")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     task = arguments.task

@@ -2,24 +2,25 @@
 
     SKSNN_DATA=... python examples/paper/figure1.py figure1.png --rows 4000 --width 128 --epochs 80
 
-Without options it is the whole protocol (arXiv:1706.02515; figure1/run.py of bioinf-jku/SNNs): 8, 16 and 32
-hidden layers as wide as the inputs, 2000 epochs of plain SGD in batches of 128, no dropout; 50 000 rows
-of MNIST and 40 000 of CIFAR-10, standardised. The options cut it for a CPU.
+Without options the script runs the whole protocol (arXiv:1706.02515; figure1/run.py of bioinf-jku/SNNs): 8,
+16 and 32 hidden layers as wide as the inputs, 2000 epochs of plain SGD in batches of 128, no dropout; 50 000
+rows of MNIST and 40 000 of CIFAR-10, standardised. The options reduce it for a CPU.
 
-Two things are easily missed. The paper's rate, 1e-5, is for the loss summed over a batch:
-SNNClassifier takes the mean, so its rate here is 1e-5 * 128 = 1.28e-3. (Only for the last batch of an epoch,
-if it is smaller, the two differ; the paper's code left it out.) And in the paper's code the batch norm stands
-behind the ReLU, hence a callable architecture here instead of "batchnorm".
+Two details matter. The paper's rate, 1e-5, is for the loss summed over a batch. SNNClassifier takes the mean,
+so its rate here is 1e-5 * 128 = 1.28e-3. (The two differ only for the last batch of an epoch, if it is
+smaller; the paper's code leaves that batch out.) And in the paper's code the batch norm comes after the ReLU,
+so a callable architecture is used here instead of "batchnorm".
 
-Of the paper's figure, the command above (four minutes on one core) shows what it is known for, with one
-seed: SNNs learn faster. After 80 epochs the losses of 8, 16 and 32 layers are 0.13, 0.05 and 0.01 (SNN),
-0.31, 0.68 and 1.98 (batch norm) on MNIST; 0.68, 0.17 and 0.04, 0.72, 2.02 and 2.53 on CIFAR-10, where the
-two of 8 layers end alike. The high variance that the paper's caption sees in the curves of batch norm it
-does not show: they jitter a little, and so does the SNN of 32 layers on CIFAR-10.
+The command above (four minutes on one core, one seed) shows the main result of the paper's figure: SNNs learn
+faster. On MNIST the losses of 8, 16 and 32 layers after 80 epochs are 0.13, 0.05 and 0.01 (SNN) and 0.31,
+0.68 and 1.98 (batch norm). On CIFAR-10 they are 0.68, 0.17 and 0.04 (SNN) and 0.72, 2.02 and 2.53 (batch
+norm); the two networks of 8 layers end with nearly the same loss. The caption of the paper's figure mentions
+a high variance of the batch-norm curves. It does not appear here: they jitter a little, and so does the SNN
+of 32 layers on CIFAR-10.
 
-Each curve is appended to --out, a JSON line, as soon as it is trained: a stopped run goes on behind it.
-The data are read by sksnn.datasets, whose page says where they go. JPEG copies of CIFAR-10 are not quite
-the originals.
+Each curve is appended to --out as a JSON line as soon as it is trained, so a stopped run can be continued.
+The data are read by sksnn.datasets; its documentation says where to put them. JPEG copies of CIFAR-10 differ
+slightly from the originals.
 """
 
 import argparse
@@ -50,7 +51,7 @@ DATASETS = {"mnist": (load_mnist, 50_000, "MNIST"), "cifar10": (load_cifar10, 40
 
 
 def load(name, folder, n_rows, seed):
-    """Return as many training rows as the paper had, or n_rows of them, drawn at random."""
+    """Return training rows drawn at random: n_rows of them, or as many as the paper had."""
     read, paper_rows, _ = DATASETS[name]
     data = read(data_home=folder)
     train, _ = data.folds[0]
@@ -62,19 +63,19 @@ def load(name, folder, n_rows, seed):
 
 
 def snn(sizes, n_inputs, n_outputs):
-    """SELU, LeCun-normal weights, no dropout."""
+    """Build a network with SELU and LeCun-normal weights, without dropout."""
     network = SNN(n_inputs, n_outputs, sizes, dropout=0.0)
     nn.init.xavier_uniform_(network.layers[-1].weight)  # the output layer of the paper's code
     return network
 
 
 def batch_norm_behind_relu(sizes, n_inputs, n_outputs):
-    """dense -> ReLU -> batch norm, He-normal weights, no dropout."""
+    """Build a network of dense -> ReLU -> batch norm with He-normal weights, without dropout."""
     layers = []
     for n_below, n_units in zip((n_inputs, *sizes), sizes, strict=False):
         dense = nn.Linear(n_below, n_units)
         nn.init.kaiming_normal_(dense.weight, nonlinearity="relu")
-        # Tensorflow's epsilon and momentum, which the paper's code leaves as they are.
+        # Tensorflow's default epsilon and momentum, which the paper's code uses.
         layers += [dense, nn.ReLU(), nn.BatchNorm1d(n_units, eps=1e-3, momentum=0.01)]
     layers.append(nn.Linear(sizes[-1], n_outputs))
     nn.init.xavier_uniform_(layers[-1].weight)
@@ -88,7 +89,7 @@ NETWORKS = {"SNN": snn, "BatchNorm": batch_norm_behind_relu}
 
 
 class Progress(Callback):
-    """Print the loss ten times in a training."""
+    """Print the loss ten times during training."""
 
     def __init__(self, n_epochs):
         self.every = max(1, n_epochs // 10)
@@ -116,7 +117,7 @@ def train(X, y, curve, width, device):
         device=device,
         random_state=curve["seed"],
     )
-    with warnings.catch_warnings():  # that a curve stays high is a result here
+    with warnings.catch_warnings():  # here it is a result that a loss stays high
         warnings.simplefilter("ignore", ConvergenceWarning)
         return clf.fit(X, y).loss_curve_
 
@@ -125,7 +126,7 @@ def train(X, y, curve, width, device):
 
 
 def draw(curves, settings, path):
-    """Draw the losses as the paper does: a panel a data set, on a logarithmic scale."""
+    """Draw the losses as in the paper: one panel per data set, on a logarithmic scale."""
     names = list(dict.fromkeys(curve["dataset"] for curve in curves))
     figure, axes = plt.subplots(
         1, len(names), figsize=(6 * len(names), 4.6), layout="constrained", squeeze=False
@@ -152,7 +153,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("figure", nargs="?", type=Path, default=Path("figure1.png"))
-    parser.add_argument("--out", type=Path, default=Path("figure1.jsonl"), help="where the curves go")
+    parser.add_argument("--out", type=Path, default=Path("figure1.jsonl"), help="file of the curves")
     parser.add_argument("--data", type=Path, default=os.environ.get("SKSNN_DATA"), help="folder of the data")
     parser.add_argument("--datasets", nargs="+", choices=list(DATASETS), default=list(DATASETS))
     parser.add_argument("--epochs", type=int, default=PAPER["epochs"])

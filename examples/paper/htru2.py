@@ -1,13 +1,14 @@
-"""Tell pulsars from noise on HTRU2 with the paper's seven networks: table 3, by nested cross-validation.
+"""Reproduce table 3: the paper's seven networks on HTRU2 (pulsar or noise), by nested cross-validation.
 
     SKSNN_DATA=... python examples/paper/htru2.py htru2.csv
 
-Ten stratified folds; fold M tests, the one before it validates, as in the paper (section A4.4). Each network
-is trained with each of SETTINGS, stopping early by the validation fold's loss; the settings of the best
-validation AUC give the test AUC. The paper's own folds are not published, and its grid had 180 settings.
+There are ten stratified folds. For each test fold, the fold before it is the validation fold, as in the paper
+(section A4.4). Each network is trained with each of SETTINGS, with early stopping by the loss on the
+validation fold. The test AUC is that of the settings with the best validation AUC. The paper's own folds are
+not published, and its grid had 180 settings.
 
-Each result is appended to the file as it comes, and a stopped run goes on behind it. The table is printed
-beside the published one and written to htru2_table.csv.
+Each result is appended to the file at once, so a stopped run can be continued. The table is printed with
+the published one and written to htru2_table.csv.
 """
 
 import argparse
@@ -26,13 +27,13 @@ from sksnn import SNNClassifier
 from sksnn.datasets import load_htru2
 
 N_FOLDS = 10
-# Of the paper's grid (256 to 1024 units, 2 to 32 layers, dropout 0 and 0.05) what an hour can train.
+# The part of the paper's grid (256 to 1024 units, 2 to 32 layers, dropout 0 and 0.05) that takes an hour.
 SETTINGS = {
     f"{depth}x256 {dropout:g}": {"n_layers": depth, "n_units": 256, "dropout": dropout}
     for depth in (2, 4, 8)
     for dropout in (0.0, 0.05)
 }
-# AUC, its deviation over folds, the paper's one-sided p against SNN.
+# The paper's results: AUC, its standard deviation over folds, one-sided p against SNN.
 PUBLISHED = {
     "SNN": (0.9803, 0.010, np.nan),
     "MSRAinit": (0.9791, 0.010, 0.35),
@@ -66,7 +67,7 @@ def choose(results):
 
 
 def summarise(results):
-    """Return the table: ours beside the published."""
+    """Return the table of our results and the published ones."""
     test = choose(results).dropna(axis=1)
     difference = -test.sub(test["SNN"], axis=0)
     table = pd.DataFrame(
@@ -85,13 +86,13 @@ def summarise(results):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--folds", type=int, default=N_FOLDS, help="only so many of the ten")
+    parser.add_argument("--folds", type=int, default=N_FOLDS, help="number of folds to run, of ten")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--epochs", type=int, default=60, help="at most")
+    parser.add_argument("--epochs", type=int, default=60, help="largest number of epochs")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     print(versions())

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: lines of results that are never lost, ranks, tests, diagrams."""
+"""Shared by the scripts of this folder: a file of results, ranks, statistical tests, diagrams."""
 
 import csv
 import platform
@@ -20,21 +20,21 @@ import sksnn
 
 
 def versions():
-    """Say what made the numbers."""
+    """Return the versions of all packages, the machine and the number of threads."""
     packages = ", ".join(f"{p.__name__} {p.__version__}" for p in (sksnn, sklearn, torch, skorch, scipy, np))
     return f"{packages}; {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 class Records:
-    """A CSV file to which each result is appended as it comes; a stopped run goes on behind it.
+    """A CSV file to which each result is appended at once, so that a stopped run can be continued.
 
     Parameters
     ----------
     path : pathlib.Path
     keys : tuple of str
-        Columns that name a result.
+        Columns that identify a result.
     values : tuple of str
-        Columns of numbers.
+        Columns of the numbers of a result.
     """
 
     def __init__(self, path, keys, values):
@@ -61,12 +61,12 @@ class Records:
         self._append([*key, *(f"{number:.7g}" for number in numbers)])
 
     def frame(self):
-        """Return all results as a table, one a line."""
+        """Return all results as a table with one row per result."""
         rows = [[*key, *numbers] for key, numbers in self._rows.items()]
         return pd.DataFrame(rows, columns=[*self.keys, *self.values])
 
 
-# The paper's seven networks, and their names here.
+# The paper's names of its seven networks, and the names in this package.
 NETWORKS = {
     "SNN": "snn",
     "MSRAinit": "msra",
@@ -79,14 +79,14 @@ NETWORKS = {
 
 
 def run_missing(records, keys, run_one, jobs):
-    """Run what the records lack, `jobs` at a time, and keep and show each result as it comes.
+    """Compute the results that are not in the records, `jobs` at a time; save and print each at once.
 
     Parameters
     ----------
     records : Records
     keys : iterable of tuple
     run_one : callable
-        Takes a key, item by item, and returns the record's values.
+        Called with the items of a key; returns the values of its record.
     jobs : int
     """
     todo = [key for key in keys if key not in records]
@@ -98,7 +98,7 @@ def run_missing(records, keys, run_one, jobs):
 
 
 def timed_fit(model, X, y):
-    """Fit, without the warnings that untuned fits of few rows give; return the model and seconds."""
+    """Fit without warnings, which fits on few rows often give; return the model and the seconds."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -108,9 +108,10 @@ def timed_fit(model, X, y):
 
 
 def score_classifier(model, X, y, X_test, y_test):
-    """Fit once; return accuracy, log-loss, AUC (NaN without probabilities) and seconds of fit.
+    """Fit once; return accuracy, log-loss, AUC (NaN without probabilities) and the seconds of the fit.
 
-    The AUC of several classes is the mean over those that the test rows have, each against the rest.
+    For several classes, the AUC is that of each class against the rest, averaged over the classes in the test
+    rows.
     """
     model, seconds = timed_fit(model, X, y)
     accuracy = np.mean(model.predict(X_test) == y_test)
@@ -125,14 +126,14 @@ def score_classifier(model, X, y, X_test, y_test):
 
 
 def score_regressor(model, X, y, X_test, y_test):
-    """Fit once; return R², mean absolute error in deviations of the test target, and seconds of fit."""
+    """Fit once; return R², mean absolute error divided by the test target's deviation, seconds of the fit."""
     model, seconds = timed_fit(model, X, y)
     predicted = model.predict(X_test)
     return r2_score(y_test, predicted), mean_absolute_error(y_test, predicted) / np.std(y_test), seconds
 
 
 def mean_ranks(scores):
-    """Rank the columns of each row, the highest first, and average; equal scores share their ranks."""
+    """Return the mean rank of each column over the rows; rank 1 is the highest, ties get the mean rank."""
     return scores.round(9).rank(axis=1, ascending=False).mean()
 
 
@@ -146,15 +147,15 @@ def summarise(results, reference, score="accuracy"):
     reference : str
         The method against which the others are tested.
     score : str, default="accuracy"
-        What is ranked.
+        The score to rank by.
 
     Returns
     -------
     table : DataFrame
-        A row a method, the best mean rank first: mean score, its standard error by folds, mean rank, ranks of
-        log-loss and AUC among those methods that have probabilities, on how many sets it is best (alone or
-        with others), sets on which the reference is better and worse, Wilcoxon's p two-sided and for "the
-        reference is better", seconds of all fits together.
+        One row per method, the best mean rank first. Columns: mean score, its standard error over folds, mean
+        rank, ranks of log-loss and AUC among the methods that have probabilities, number of sets on which the
+        method is best (alone or tied), numbers of sets on which the reference is better and worse, Wilcoxon's
+        p, two-sided and one-sided for "the reference is better", total seconds of all fits.
     """
     by_set = {name: complete(results, name) for name in (score, "log_loss", "auc", "seconds")}
     scores = by_set[score]
@@ -179,9 +180,10 @@ def summarise(results, reference, score="accuracy"):
 
 
 def standard_error(results, score):
-    """Return, by method, how far the mean over sets varies with the folds; sets of one fold add nothing.
+    """Return for each method the standard error of its mean score, due to the choice of folds.
 
-    The published draws overlap, so it is too small rather than too large; NaN if each set has one fold.
+    Sets with one fold do not contribute; the result is NaN if each set has one fold. The published draws
+    overlap, so the result is too small rather than too large.
     """
     folds = results.groupby(["method", "set"])[score].agg(["var", "count"])
     variance = (folds["var"] / folds["count"]).groupby("method")
@@ -189,14 +191,14 @@ def standard_error(results, score):
 
 
 def complete(results, score):
-    """Return a table of sets by methods, averaged over folds, of the sets that all methods have run."""
+    """Return a table of sets by methods, averaged over folds, for the sets that all methods have finished."""
     counts = results.pivot_table(index="set", columns="method", values="seconds", aggfunc="count")
     sets = counts.index[counts.notna().all(axis=1) & counts.eq(counts.max(axis=1), axis=0).all(axis=1)]
     return results.pivot_table(index="set", columns="method", values=score, dropna=False).loc[sets]
 
 
 def paired_p(difference, alternative="two-sided"):
-    """Test paired differences by Wilcoxon's signed ranks; 1 if there are none."""
+    """Return the p-value of Wilcoxon's signed-rank test of paired differences; 1 if all are 0."""
     difference = difference[~np.isnan(difference)].round(9)
     return wilcoxon(difference, alternative=alternative).pvalue if difference.any() else 1.0
 
@@ -208,7 +210,7 @@ def critical_difference(n_methods, n_sets, alpha=0.05):
 
 
 def draw_critical_differences(ax, ranks, n_sets):
-    """Draw mean ranks on a line, the best on the left; bars join those that the test cannot tell apart."""
+    """Draw mean ranks on a line, the best on the left; bars join those that do not differ significantly."""
     ranks = ranks.sort_values()
     k, width = len(ranks), critical_difference(len(ranks), n_sets)
     low, high = np.floor(ranks.min()), np.ceil(ranks.max())

@@ -2,9 +2,9 @@
 
     SKSNN_DATA=... python examples/paper/regression.py regression.csv
 
-Published splits where a set has them (the first --folds of them), else ten of
-ShuffleSplit(test_size=0.1, random_state=0). Results are appended to the file as they come; a stopped run
-goes on behind it. The table is printed and written to regression_table.csv.
+The splits are the first --folds published ones, or if a set has none, ten of
+ShuffleSplit(test_size=0.1, random_state=0). Each result is appended to the file at once, so a stopped run can
+be continued. The table is printed and written to regression_table.csv.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from sksnn.datasets import load_regression, regression_names
 
 
 def scaled(regressor):
-    """Standardise rows and target, as SNNRegressor does by itself."""
+    """Standardise rows and target, as SNNRegressor does itself."""
     return TransformedTargetRegressor(
         make_pipeline(StandardScaler(), regressor), transformer=StandardScaler()
     )
@@ -51,7 +51,7 @@ def run_one(name, fold, method):
 
 
 def report(records):
-    """Print R² by set and method, means, ranks and seconds, and write them beside the results."""
+    """Print R² by set and method, means, ranks and seconds, and write them next to the results."""
     results = records.frame()
     scores = complete(results, "r2").T
     table = scores.assign(
@@ -66,12 +66,12 @@ def report(records):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--sets", nargs="+", metavar="NAME")
-    parser.add_argument("--folds", type=int, default=10, help="at most so many of each set")
+    parser.add_argument("--folds", type=int, default=10, help="largest number of folds per set")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     print(

@@ -1,26 +1,27 @@
-"""Predict twelve toxicity assays from SMILES: one multitask SNN on Tox21, and random forests beside it.
+"""Predict twelve toxicity assays from SMILES: one multitask SNN on Tox21, compared with random forests.
 
     SKSNN_DATA=... python examples/paper/tox21.py tox21.csv
     SKSNN_DATA=... python examples/paper/tox21.py tox21.csv --test test.csv.gz
 
-The first command scores one SNN and a random forest a task, on the same features, in two ways: on the five
-published folds of the training compounds, and on the challenge's leaderboard compounds, the paper's
+The first command scores one SNN and one random forest per task, on the same features, in two ways: on the
+five published folds of the training compounds, and on the challenge's leaderboard compounds, the paper's
 validation set (section A4.3 of arXiv:1706.02515). Settings were chosen by these scores.
 
-The second command trains on all training and leaderboard compounds and scores a file that nothing else reads:
-a CSV, plain or gzipped, with a column smiles and, if labels are known, columns named like the assays, of 0, 1
-and nothing. Predictions are written beside the results, with or without labels.
+The second command trains on all training and leaderboard compounds and scores a file that is used for nothing
+else: a CSV, plain or gzipped, with a column smiles. If labels are known, it has columns named like the assays
+with 0, 1 or nothing. Predictions are written next to the results, with or without labels.
 
-With --watch-leaderboard either command does what the paper did: it trains on training compounds alone, and
+With --watch-leaderboard either command does what the paper did: it trains on the training compounds only, and
 stops when the loss on the leaderboard compounds no longer falls.
 
-A compound that is scored is never trained on: training rows with the same parent (salts and charges aside, by
-InChIKey) are dropped, and their number is printed. Training rows of one compound are merged to one, labels by
-majority, none on a tie. Compounds without a published fold are trained on only.
+No compound is both scored and trained on: training rows with the same parent (by InChIKey, without salts and
+charges) as a scored row are dropped, and their number is printed. Training rows of the same compound are
+merged into one. Its labels are those of the majority, or missing on a tie. Compounds without a published fold
+are used for training only.
 
-Each result is appended to the file as it comes, and a stopped run goes on behind it. The table is printed
-beside the published figures and written to tox21_table.csv. What RDKit computes is kept in a folder beside
-them: about six minutes on one core, the first time.
+Each result is appended to the file at once, so a stopped run can be continued. The table is printed beside
+the published numbers and written to tox21_table.csv. What RDKit computes is saved in a folder next to them;
+the first time this takes about six minutes on one core.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from sksnn import SNNClassifier
 from sksnn.datasets import load_tox21
 from sksnn.metrics import masked_roc_auc_score
 
-# Chosen by the folds and the leaderboard compounds; docs/paper.md says how.
+# Chosen with the folds and the leaderboard compounds; see docs/paper.md.
 SNN = {
     "n_layers": 4,
     "n_units": 512,
@@ -62,8 +63,9 @@ ASSAYS = (
     *("NR-AR", "NR-AR-LBD", "NR-AhR", "NR-Aromatase", "NR-ER", "NR-ER-LBD", "NR-PPAR-gamma"),
     *("SR-ARE", "SR-ATAD5", "SR-HSE", "SR-MMP", "SR-p53"),
 )
-# AUC on the challenge's test compounds: the public leaderboard of 2026-05-29, and the paper's released runs,
-# for which table 2 prints 0.845, the depth being chosen by test AUC. Chosen by validation they reach 0.841.
+# AUC on the challenge's test compounds: the public leaderboard of 2026-05-29, and the paper's released runs.
+# Table 2 prints 0.845 for these, with the depth chosen by test AUC; with the depth chosen by validation they
+# reach 0.841.
 PUBLISHED = Path(__file__).parent / "published" / "tox21_test.csv"
 
 # ---------------------------------------------------------------- compounds
@@ -97,7 +99,7 @@ def read_labels(column, path):
 
 
 def load_training(data_home, n_rows, seed=0):
-    """Return SMILES, labels, whether from the leaderboard, and folds; n_rows of them, drawn at random."""
+    """Return SMILES, labels, flags of leaderboard compounds, and folds, of n_rows random rows or of all."""
     data = load_tox21(data_home=data_home)
     if data.smiles is None:
         raise ValueError("The folder of the data has no SMILES; this script needs tox21.csv.gz.")
@@ -110,7 +112,7 @@ def load_training(data_home, n_rows, seed=0):
 
 
 def merge_compounds(keys, y):
-    """Return the first row of each compound, and its labels: what most of its rows say, NaN on a tie."""
+    """Return the first row of each compound, and its labels: those of most of its rows, NaN on a tie."""
     _, first, compound = np.unique(keys.astype(str), return_index=True, return_inverse=True)
     votes = np.zeros((len(first), y.shape[1]))
     np.add.at(votes, compound, np.nan_to_num(2 * y - 1))
@@ -118,7 +120,7 @@ def merge_compounds(keys, y):
 
 
 def make_splits(training, test, watches):
-    """Yield the splits: name, and SMILES and labels to train on, to watch (or None), and to score."""
+    """Yield the splits: name, and SMILES and labels for training, validation (or None), and scoring."""
     smiles, y, is_leaderboard, folds, keys = training
     rows = (smiles, y, keys)
     trained, leaderboard = rows_where(~is_leaderboard, rows), rows_where(is_leaderboard, rows)
@@ -146,7 +148,7 @@ def make_split(name, train, watched, scored):
 
 
 def drop_compounds(rows, scored):
-    """Leave out the rows (SMILES, labels, keys) whose compound is scored."""
+    """Drop the rows (SMILES, labels, keys) whose compound is scored."""
     return rows_where(~np.isin(rows[-1].astype(str), scored[-1].astype(str)), rows)
 
 
@@ -179,7 +181,7 @@ METHODS = {"SNN": predict_snn, "RandomForest": predict_forest}
 
 
 def run_split(split, args, records, cache):
-    """Fit what the records lack for a split; the features are made once."""
+    """Run the fits of a split that are not in the records; the features are computed once."""
     name, (smiles, y), watched, (scored_smiles, scored_y) = split
     X = None
     for method, key, settings, predictions in fits(name, args):
@@ -212,7 +214,8 @@ def fits(name, args):
     chosen["SNN"] |= {"max_epochs": args.epochs} if args.epochs else {}
     chosen["RandomForest"] |= {"n_estimators": args.trees} if args.trees else {}
     for method, settings in chosen.items():
-        # A forest that watches nothing still lacks the leaderboard compounds when a file is scored.
+        # With --watch-leaderboard and a test file, forests, too, are trained without the leaderboard
+        # compounds.
         lacks_some = bool(args.test) and args.watch_leaderboard
         said = json.dumps([settings, FEATURES, args.rows] + ["without leaderboard"] * lacks_some)
         code = hashlib.sha256(said.encode()).hexdigest()[:8]
@@ -226,7 +229,7 @@ def fits(name, args):
 
 
 def make_table(records, args, names):
-    """Return mean AUC over the seeds, and its deviation, a row an evaluation and method."""
+    """Return mean AUC over the seeds and its standard deviation, one row per evaluation and method."""
     wanted = {key for name in names for _, key, *_ in fits(name, args)}
     frame = records.frame()
     frame = frame[[tuple(row) in wanted for row in frame[list(KEYS)].astype(str).to_numpy()]].copy()
@@ -256,11 +259,11 @@ def parse_arguments():
     parser.add_argument(
         "--watch-leaderboard", action="store_true", help="stop training by the leaderboard compounds"
     )
-    parser.add_argument("--data", help="folder of the data; default: what SKSNN_DATA says")
+    parser.add_argument("--data", help="folder of the data; default: that of SKSNN_DATA")
     parser.add_argument(
         "--cache", type=Path, help="folder of what RDKit computes; default: beside the results"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="of the SNN")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds of the SNN")
     parser.add_argument("--forests", type=int, default=1, help="seeds of the forests; 0: no forests")
     parser.add_argument(
         "--epochs",

@@ -1,12 +1,12 @@
-"""Molecules as columns of numbers: scikit-learn transformers upon RDKit, for tox21.py.
+"""Molecules as columns of numbers: scikit-learn transformers that use RDKit, for tox21.py.
 
     features = make_features()          # SMILES -> dense columns, mean 0 and variance 1
     X = features.fit_transform(smiles)
 
-Every transformer takes SMILES, one a row. What RDKit cannot read is an error that names the row, or, with
-``errors="warn"``, a warning and a row of NaN, which SquashScaler turns into the average molecule. What takes
-time depends on a row alone and on nothing learned, so that rows can be kept on disk, in the folder ``cache``:
-what one split or one fit has computed, the next one finds.
+Every transformer takes SMILES, one per row. A SMILES that RDKit cannot read is an error that names the row,
+or, with ``errors="warn"``, a warning and a row of NaN, which SquashScaler turns into the average molecule.
+The slow computations depend on a single row and on nothing learned. So their results are saved on disk, in
+the folder ``cache``, for other splits and fits.
 """
 
 import warnings
@@ -24,7 +24,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-UNREADABLE = ""  # what StandardSmiles gives for a molecule that RDKit cannot read
+UNREADABLE = ""  # what StandardSmiles returns for a molecule that RDKit cannot read
 N_HASHES = 2**32  # columns of an unfolded fingerprint
 
 # ---------------------------------------------------------------- molecules
@@ -41,7 +41,7 @@ def _smiles_column(X):
 
 
 def _parent(smiles, strip):
-    """Return the canonical SMILES of a molecule, of its largest organic part without charges if strip."""
+    """Return the canonical SMILES of a molecule; if `strip`, of its largest organic part without charges."""
     mol = Chem.MolFromSmiles(smiles) if isinstance(smiles, str) and smiles else None
     if mol is None:
         return UNREADABLE
@@ -62,7 +62,7 @@ def _parents(smiles, strip):
 
 
 class _Stateless(TransformerMixin, BaseEstimator):
-    """A transformer whose rows depend on nothing learned."""
+    """Base class of transformers that learn nothing in fit."""
 
     def fit(self, X, y=None):
         _smiles_column(X)
@@ -77,7 +77,7 @@ class _Stateless(TransformerMixin, BaseEstimator):
 
 
 class _FixedColumns(_Stateless):
-    """A transformer of which even the columns are always the same; it has nothing to set but its cache."""
+    """Base class of transformers that always have the same columns; the only parameter is the cache."""
 
     def __init__(self, cache=None):
         self.cache = cache
@@ -87,7 +87,7 @@ class _FixedColumns(_Stateless):
 
 
 def cached_rows(folder, function, smiles, *settings):
-    """Return a row a molecule: from a file in the folder, if it is there, else computed and kept."""
+    """Return one row per molecule: from a file in the folder if it is there, else computed and saved."""
     if folder is None:
         return function(smiles, *settings)
     name = "-".join([function.__name__.strip("_"), *map(str, settings), f"rdkit{rdBase.rdkitVersion}"])
@@ -108,17 +108,19 @@ def cached_rows(folder, function, smiles, *settings):
 
 
 class StandardSmiles(_Stateless):
-    """Write molecules as canonical SMILES, one spelling a compound.
+    """Convert molecules to canonical SMILES, so that equal compounds have equal strings.
 
     Parameters
     ----------
     strip : bool, default=True
-        Keep the largest organic fragment, without counter ions and solvents, and neutralise it.
+        Whether to keep only the largest organic fragment, without counter ions and solvents, and neutralise
+        it.
     errors : {"raise", "warn", "ignore"}, default="raise"
-        What happens when RDKit cannot read a SMILES: an error that names the row and the string, or, with a
-        warning or without, an empty string, which the other transformers turn into a row of NaN.
+        What to do if RDKit cannot read a SMILES. "raise": an error that names the row and the string. "warn"
+        and "ignore": return an empty string, which the other transformers turn into a row of NaN, with or
+        without a warning.
     cache : str or path-like, default=None
-        Folder where rows are kept.
+        Folder in which rows are saved.
 
     Examples
     --------
@@ -159,7 +161,7 @@ FINGERPRINTS = {
 
 
 def _count_substructures(smiles, kind, radius):
-    """Return a row of counts a molecule, (n, 2**32) and sparse; NaN in column 0 marks an empty SMILES."""
+    """Return counts per molecule, sparse of shape (n, 2**32); NaN in column 0 marks an empty SMILES."""
     generator = FINGERPRINTS[kind](radius)
     indptr, indices, counts = [0], [], []
     for one in smiles:
@@ -177,17 +179,18 @@ def _count_substructures(smiles, kind, radius):
 
 
 class SubstructureCounts(_Stateless):
-    """Count substructures, unfolded: a column for each of the 2**32 hashes, in a sparse matrix.
+    """Count substructures; the result is a sparse matrix with one column for each of the 2**32 hashes.
 
     Parameters
     ----------
     kind : {"ecfp", "fcfp", "torsions", "pairs", "paths"}, default="ecfp"
-        Circular (by atoms, by pharmacophoric features), topological torsions, pairs of atoms, paths.
+        Circular substructures by atoms or by pharmacophoric features, topological torsions, pairs of atoms,
+        or paths.
     radius : int, default=3
-        Largest radius of circular substructures, all smaller ones included (3: ECFP6); largest distance of
-        pairs; longest path.
+        Largest radius of circular substructures, which include all smaller ones (3: ECFP6); largest distance
+        of pairs; largest length of paths.
     cache : str or path-like, default=None
-        Folder where rows are kept.
+        Folder in which rows are saved.
     """
 
     def __init__(self, kind="ecfp", radius=3, cache=None):
@@ -200,9 +203,9 @@ class SubstructureCounts(_Stateless):
 
 
 class FrequentColumns(TransformerMixin, BaseEstimator):
-    """Keep the columns of a sparse matrix that enough rows have, and give them as a dense matrix.
+    """Keep the columns of a sparse matrix that are not 0 in enough rows, as a dense matrix.
 
-    Rare bits let a network tell training compounds apart, and little else.
+    Rare bits mainly help a network to distinguish single training compounds, so it overfits.
 
     Parameters
     ----------
@@ -269,17 +272,17 @@ def _rows_of(smiles, function, n_columns):
 
 
 def _maccs(smiles):
-    # Of RDKit's 167 bits the first is not used.
+    # RDKit has 167 bits and does not use the first one.
     return _rows_of(smiles, lambda mol: np.array(MACCSkeys.GenMACCSKeys(mol))[1:], 166)
 
 
 class MACCSKeys(_FixedColumns):
-    """The 166 public MACCS keys: whether a molecule has each of them.
+    """Indicators of the 166 public MACCS keys.
 
     Parameters
     ----------
     cache : str or path-like, default=None
-        Folder where rows are kept.
+        Folder in which rows are saved.
     """
 
     _compute = staticmethod(_maccs)
@@ -313,12 +316,12 @@ def _describe(smiles):
 
 
 class Descriptors(_FixedColumns):
-    """RDKit's descriptors of the molecular graph; NaN where one is not defined.
+    """RDKit's descriptors of the molecular graph; NaN if a descriptor is not defined.
 
     Parameters
     ----------
     cache : str or path-like, default=None
-        Folder where rows are kept.
+        Folder in which rows are saved.
     """
 
     _compute = staticmethod(_describe)
@@ -345,7 +348,7 @@ def _find_alerts(smiles):
 
 
 class StructuralAlerts(_FixedColumns):
-    """Whether a molecule has each of the patterns that chemists mistrust: reactive, toxic, promiscuous.
+    """Indicators of structural alerts: patterns of reactive, toxic or promiscuous compounds.
 
     The lists are those that come with RDKit: PAINS, Brenk, NIH, and those collected by ChEMBL (Glaxo,
     Dundee, BMS, SureChEMBL, MLSMR, Inpharmatica, LINT).
@@ -353,7 +356,7 @@ class StructuralAlerts(_FixedColumns):
     Parameters
     ----------
     cache : str or path-like, default=None
-        Folder where rows are kept.
+        Folder in which rows are saved.
     """
 
     _compute = staticmethod(_find_alerts)
@@ -368,17 +371,16 @@ class StructuralAlerts(_FixedColumns):
 
 
 class SquashScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Standardise columns, squash them by tanh, and standardise again; missing values become 0, the mean.
+    """Standardise columns, apply tanh, and standardise again; missing values become 0, the mean.
 
-    Heavy tails, which descriptors have, stay within bounds. Constant columns and those without any value
-    become 0.
+    The tanh bounds the heavy tails of descriptors. Constant columns and columns without any value become 0.
 
     Attributes
     ----------
     center_, scale_ : ndarray of shape (n_features,)
-        Mean and deviation of the columns.
+        Mean and standard deviation of the columns.
     squashed_center_, squashed_scale_ : ndarray of shape (n_features,)
-        The same of the squashed columns.
+        Mean and standard deviation of the columns after tanh.
 
     Examples
     --------
@@ -409,7 +411,7 @@ class SquashScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 def _moments(X):
-    """Return mean and deviation of each column over the values present; 0 and 1 where there is nothing."""
+    """Return mean and deviation of each column over the values present; 0 and 1 if there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value
         center, scale = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
@@ -437,15 +439,15 @@ def make_features(min_share=0.05, radius=3, alert_share=0.01, errors="raise", ca
     Parameters
     ----------
     min_share : float, default=0.05
-        Least share of the training molecules that have a circular substructure for it to be a column.
+        Least share of the training molecules with a circular substructure for which it becomes a column.
     radius : int, default=3
         Largest radius of circular substructures; smaller ones are included.
     alert_share : float, default=0.01
-        The same for structural alerts.
+        Least share of the training molecules with a structural alert for which it becomes a column.
     errors : {"raise", "warn"}, default="raise"
-        What happens when RDKit cannot read a SMILES; see StandardSmiles.
+        What to do if RDKit cannot read a SMILES; see StandardSmiles.
     cache : str or path-like, default=None
-        Folder where what RDKit computes is kept.
+        Folder in which the results of RDKit are saved.
 
     Returns
     -------
@@ -474,18 +476,18 @@ def _inchi_keys(smiles):
 
 
 def compound_keys(smiles, cache=None):
-    """Return a name for each compound, equal for its salts, charges and spellings: its parent's InChIKey.
+    """Return the InChIKey of each compound's parent, which is the same for its salts, charges and SMILES.
 
     Parameters
     ----------
     smiles : array-like of str
     cache : str or path-like, default=None
-        Folder where rows are kept.
+        Folder in which rows are saved.
 
     Returns
     -------
     keys : ndarray of str
-        Unreadable SMILES stand for themselves.
+        The InChIKeys; for an unreadable SMILES, the SMILES itself.
 
     Examples
     --------

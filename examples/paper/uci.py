@@ -1,16 +1,16 @@
-"""Compare SNNs with their rivals and with scikit-learn's classifiers on the UCI sets, as table A11 does.
+"""Compare SNNs with the paper's other networks and scikit-learn's classifiers on the UCI sets of table A11.
 
     SKSNN_DATA=... python examples/paper/uci.py uci.csv --figures docs/images
 
-Every set that is found, on its published folds: the official test file where there is one, else the four
-published draws (of which the paper used one; which, it does not say). All methods run untuned, with
-seed = fold; with --tune the networks, and they alone, choose among eight of the SETTINGS (--tune N: N of
-them), drawn once, by accuracy on a fifth of the training rows, and are trained again on all. Nothing is
+Every set that is found is run on its published folds: the official test file if there is one, else the four
+published draws (the paper used one of these, and does not say which). All methods run untuned, with seed =
+fold. With --tune only the networks are run. Each chooses among eight of the SETTINGS (--tune N: N of them),
+drawn once, by accuracy on a fifth of the training rows, and is then trained on all training rows. Nothing is
 chosen by test rows.
 
-Each result is appended to the file as it comes, and a stopped run goes on behind it. At the end the tables
-are printed, written beside it (uci_*.csv) and drawn: critical differences, and the difference of SNN from the
-paper's SNN on each set. `--jobs 2` fits two at a time, each on one thread.
+Each result is appended to the file at once, so a stopped run can be continued. At the end the tables are
+printed and written next to it (uci_*.csv). Two figures are drawn: critical differences, and the difference of
+SNN from the paper's SNN on each set. `--jobs 2` runs two fits at a time, each on one thread.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from sklearn.svm import SVC
 from sksnn import SNNClassifier
 from sksnn.datasets import load_uci, uci_names
 
-# What a data scientist has at hand, each with its defaults; networks and SVC behind a scaler.
+# Common classifiers of scikit-learn with their defaults; SVC and linear and neural models after a scaler.
 OTHERS = {
     "RandomForest": lambda seed: RandomForestClassifier(500, random_state=seed),
     "SVC": lambda seed: make_pipeline(StandardScaler(), SVC(random_state=seed)),
@@ -52,7 +52,7 @@ OTHERS = {
     "HistGradientBoosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
     "LogisticRegression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
 }
-# Small, the same for all seven networks, around the defaults.
+# A small grid around the defaults, the same for all seven networks.
 SETTINGS = [
     {"n_layers": depth, "n_units": width, "dropout": dropout, "lr": lr}
     for depth, width, dropout, lr in product((2, 4, 8), (128, 512), (0.0, 0.05), (1e-3, 3e-4))
@@ -62,7 +62,7 @@ PAPER_COLUMNS = {"MSRAinit": "MS", "BatchNorm": "BN", "LayerNorm": "LN", "Weight
 
 
 def untuned(method, seed):
-    """Return the estimator of a method as it is."""
+    """Return the estimator of a method with its defaults."""
     if method in NETWORKS:
         return SNNClassifier(architecture=NETWORKS[method], random_state=seed)
     if method == "RealMLP":
@@ -81,7 +81,7 @@ class Tuned:
         self.seed = seed
 
     def fit(self, X, y):
-        """Choose by validation accuracy, then log-loss; train the choice on all rows."""
+        """Choose settings by validation accuracy, ties by log-loss; train with them on all rows."""
         counts = np.bincount(y)
         strata = y if counts[counts > 0].min() > 1 and len(y) >= 5 * len(counts) else None
         split = train_test_split(X, y, test_size=0.2, stratify=strata, random_state=self.seed)
@@ -107,7 +107,7 @@ def run_one(name, fold, method, n_settings):
 
 
 def wanted(arguments):
-    """List what to run: (set, fold, method), small sets first."""
+    """List the runs (set, fold, method), small sets first."""
     data = {name: load_uci(name) for name in arguments.sets or uci_names()}
     return [
         (name, fold, method)
@@ -119,7 +119,7 @@ def wanted(arguments):
 
 
 def compare_with_paper(results):
-    """Return our networks' accuracy beside the paper's, by set."""
+    """Return the accuracy of our networks and of the paper's, by set."""
     published = pd.read_csv(PUBLISHED, index_col="dataset")
     ours = complete(results[results.method.isin(NETWORKS)], "accuracy")
     columns = {method: published[PAPER_COLUMNS.get(method, method)] for method in ours}
@@ -128,7 +128,7 @@ def compare_with_paper(results):
 
 
 def draw(results, folder):
-    """Draw critical differences and the differences from the paper."""
+    """Draw the critical differences and the differences from the paper."""
     folder.mkdir(parents=True, exist_ok=True)
     scores = complete(results, "accuracy")
     figure, ax = plt.subplots(figsize=(9, 0.4 * scores.shape[1] + 1.2))
@@ -146,7 +146,7 @@ def draw(results, folder):
 
 
 def report(records, figures):
-    """Print the tables, and write them beside the results."""
+    """Print the tables, and write them next to the results."""
     results = records.frame()
     reference = "SNN" if "SNN" in set(results.method) else results.method.iloc[0]
     table = summarise(results, reference)
@@ -161,18 +161,18 @@ def report(records, figures):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument(
-        "--methods", nargs="+", metavar="NAME", help="of those that stand at the top of the file"
+        "--methods", nargs="+", metavar="NAME", help="methods to run; the file lists them at its top"
     )
     parser.add_argument("--sets", nargs="+", metavar="NAME")
-    parser.add_argument("--folds", type=int, default=4, help="at most so many of each set")
+    parser.add_argument("--folds", type=int, default=4, help="largest number of folds per set")
     parser.add_argument("--min-rows", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=10**9)
     parser.add_argument(
-        "--tune", type=int, nargs="?", const=8, default=0, metavar="N", help="among 8 settings, or N"
+        "--tune", type=int, nargs="?", const=8, default=0, metavar="N", help="choose among 8 settings, or N"
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--figures", type=Path, metavar="FOLDER")
