@@ -221,3 +221,19 @@ def test_negative_weights_are_refused():
     """A negative weight used to count as a missing label."""
     with pytest.raises(ValueError, match=re.escape("sample_weight must be non-negative numbers; got -1")):
         metrics.masked_accuracy_score([0, 1], [0, 1], sample_weight=[1, -1])
+
+
+@pytest.mark.parametrize(
+    ("score", "y", "prediction"),
+    [
+        (metrics.masked_roc_auc_score, [0, 1, 1], [0.1, 0.2, 0.3]),
+        (metrics.masked_average_precision_score, [0, 1, 1], [0.1, 0.2, 0.3]),
+        (metrics.masked_r2_score, [5.0, 1.0], [5.0, 2.0]),
+    ],
+)
+def test_rows_of_weight_0_make_no_task_computable(score, y, prediction):
+    """What is left has one class, or one value: no score, as if those rows were not there."""
+    weight = np.ones(len(y))
+    weight[0] = 0
+    assert np.isnan(score(y, prediction, sample_weight=weight))
+    assert np.isnan(score(y[1:], prediction[1:]))
