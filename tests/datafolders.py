@@ -240,7 +240,7 @@ def put_tox21_archive(home, named_index=True):
     return dense, bits, y
 
 
-# ---------------- what folds must be
+# ---------------------------------------------------------------- what folds must be
 
 
 def check_pairs(pairs, rows):

@@ -13,12 +13,11 @@ from sksnn.encodings import chunk_slices
 
 SKLEARN = parse_version(parse_version(sklearn.__version__).base_version)
 
-
 # scikit-learn's type_of_target casts NaN to integers before it refuses them.
 NAN_IN_TYPE_OF_TARGET = "ignore:invalid value encountered in cast:RuntimeWarning"
 
 
-# ---------------- estimators and modules
+# ---------------------------------------------------------------- estimators and modules
 
 
 def droppy_net(n_inputs, n_outputs):
@@ -54,14 +53,14 @@ def outputs(estimator, X):
     return estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
 
 
-# ---------------- data
+# ---------------------------------------------------------------- data
 
 
 def missing_at_random(Y, share=0.3, label=np.nan):
     return np.where(np.random.RandomState(0).rand(*Y.shape) < share, label, Y)
 
 
-def targets(X):
+def targets_of(X):
     """What each kind of estimator learns from rows of the cancer data; labels and values are missing."""
     x = (X - X.mean(axis=0)) / X.std(axis=0)
     gaps = np.arange(3 * len(x)).reshape(-1, 3) % 7 == 0
@@ -81,7 +80,7 @@ def gaussian(n_rows, n_columns, seed=0):
     return torch.randn(n_rows, n_columns, generator=torch.Generator().manual_seed(seed))
 
 
-# ---------------- chunks
+# ---------------------------------------------------------------- chunks
 
 
 def forward_in_chunks_of(monkeypatch, n_rows):
@@ -98,7 +97,7 @@ def encode_in_chunks_of(monkeypatch, elements):
         )
 
 
-# ---------------- tensors from another device
+# ---------------------------------------------------------------- tensors from another device
 
 
 class Elsewhere(torch.Tensor):

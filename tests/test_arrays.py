@@ -56,7 +56,7 @@ LAYOUTS = {
 
 class TestArrays:
     @pytest.mark.parametrize("layout", LAYOUTS)
-    def test_layouts_of_dense_rows(self, layout, cancer, tmp_path):
+    def test_dense_rows_of_every_layout_give_one_fit(self, layout, cancer, tmp_path):
         X, y = cancer
         expected = SNNClassifier(**SMALL).fit(X, y).predict_proba(X)
         other = LAYOUTS[layout](X, tmp_path)
@@ -79,7 +79,7 @@ class TestArrays:
         "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split(),
     )
     @pytest.mark.parametrize("estimator", [SNNClassifier(**SMALL), SNNRegressor(**SMALL)], ids=repr)
-    def test_numeric_dtypes(self, dtype, estimator, iris):
+    def test_every_numeric_dtype_gives_the_fit_of_float64(self, dtype, estimator, iris):
         X, y = iris
         X = X > np.median(X, axis=0) if dtype == "bool" else (10 * X).round()
         expected = clone(estimator).fit(X.astype(np.float64), y).predict(X.astype(np.float64))
@@ -89,7 +89,7 @@ class TestArrays:
         np.testing.assert_allclose(fitted.predict(X.astype(np.float64)), expected, rtol=1e-9)
 
     @pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool", "float16"])
-    def test_torch_dtypes(self, dtype, iris):
+    def test_tensors_of_every_dtype_give_the_fit_of_float64(self, dtype, iris):
         X, y = iris
         X = X > 3 if dtype == "bool" else (10 * X).round()
         tensor = torch.tensor(X).to(getattr(torch, dtype))
@@ -99,7 +99,7 @@ class TestArrays:
 
     @pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "uint8", "bool", "longdouble"])
     @pytest.mark.parametrize("form", ["csr_matrix", "csc_matrix", "coo_matrix", "csr_array", "csc_array"])
-    def test_sparse_forms(self, form, dtype, cancer):
+    def test_every_sparse_form_and_dtype_gives_one_fit(self, form, dtype, cancer):
         X, y = cancer
         X = np.where(X > np.median(X, axis=0), X.round() % 200, 0)
         X = (X > 0 if dtype == "bool" else X).astype(dtype)
@@ -119,7 +119,7 @@ class TestArrays:
         np.testing.assert_allclose(scarce.predict(sparse.csc_matrix(X)), scarce.predict(X), rtol=1e-9)
 
     @unfinished
-    def test_sparse_rows_of_unsorted_and_repeated_indices(self, iris):
+    def test_unsorted_and_repeated_indices_change_nothing(self, iris):
         X, y = iris
         csr = sparse.csr_matrix(X)
         # Every entry twice, halved, each row from right to left.
@@ -157,7 +157,7 @@ class TestArrays:
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_numbers_of_the_other_byte_order(dtype):
+def test_the_byte_order_of_numbers_changes_nothing(dtype):
     native, foreign = X.astype("=" + dtype), X.astype(">" + dtype).copy()
     models = [SNNClassifier(**SMALL).fit(rows, Y) for rows in (native, foreign)]
     probabilities = [model.predict_proba(rows) for model in models for rows in (native, foreign)]

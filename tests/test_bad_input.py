@@ -13,7 +13,7 @@ from sksnn.encodings import ColumnEncoder
 from sksnn.networks import layer_sizes
 from sksnn.theory import is_in_domain, moment_trajectory
 
-# ---------------- X
+# ---------------------------------------------------------------- X
 
 
 def _with(X, value):
@@ -39,7 +39,7 @@ BAD_X = {
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_X.values(), ids=BAD_X)
-def test_bad_X(whole_iris, spoil, message):
+def test_rows_that_cannot_be_are_refused_by_fit(whole_iris, spoil, message):
     X, y = whole_iris
     clf = SNNClassifier(**LEARNING)
     with raises(message):
@@ -47,7 +47,7 @@ def test_bad_X(whole_iris, spoil, message):
     assert not hasattr(clf, "net_")
 
 
-def test_bad_X_in_predict(whole_iris):
+def test_rows_that_cannot_be_are_refused_by_predict(whole_iris):
     X, y = whole_iris
     clf = SNNClassifier(**LEARNING).fit(X, y)
     with raises("SimpleImputer(add_indicator=True)"):
@@ -56,7 +56,7 @@ def test_bad_X_in_predict(whole_iris):
         clf.predict(X[:, :3])
 
 
-# ---------------- labels and targets
+# ---------------------------------------------------------------- labels and targets
 
 
 BAD_LABELS = {
@@ -79,26 +79,26 @@ BAD_LABELS = {
 
 
 @pytest.mark.parametrize(("y", "message"), BAD_LABELS.values(), ids=BAD_LABELS)
-def test_bad_labels(whole_iris, y, message):
+def test_labels_that_cannot_be_are_refused(whole_iris, y, message):
     with raises(message):
         SNNClassifier(**LEARNING).fit(whole_iris[0], y)
 
 
-def test_nan_beside_another_missing_label(gappy_tasks):
+def test_nan_beside_another_missing_label_is_refused(gappy_tasks):
     X, Y = gappy_tasks
     with raises("NaN marks a missing label only with missing_label=nan"):
         SNNClassifier(**LEARNING, missing_label=-1).fit(X, Y)
 
 
 @pytest.mark.parametrize("missing_label", [0, 1, np.inf])
-def test_missing_label_is_no_label(gappy_tasks, missing_label):
+def test_a_missing_label_that_is_a_label_is_refused(gappy_tasks, missing_label):
     X, Y = gappy_tasks
     with raises("missing_label must differ from the labels 0 and 1"):
         SNNClassifier(**LEARNING, missing_label=missing_label).fit(X, np.nan_to_num(Y))
 
 
 @pytest.mark.parametrize("y", [Y - 1.0, (Y - 1.0)[:, None].tolist()])
-def test_a_float_that_marks_missing_labels_is_no_class(y):
+def test_a_float_that_marks_missing_labels_is_not_a_class(y):
     with raises("missing"):
         SNNClassifier(**SMALL, missing_label=-1).fit(X, np.ravel(y))
 
@@ -116,17 +116,17 @@ BAD_TARGETS = {
 
 
 @pytest.mark.parametrize(("y", "message"), BAD_TARGETS.values(), ids=BAD_TARGETS)
-def test_bad_targets(whole_diabetes, y, message):
+def test_targets_that_cannot_be_are_refused(whole_diabetes, y, message):
     with raises(message):
         SNNRegressor(**LEARNING).fit(whole_diabetes[0], y)
 
 
-def test_targets_too_large_to_standardise(whole_diabetes):
+def test_targets_too_large_to_standardise_are_refused(whole_diabetes):
     with raises("output 0 of y is too large to standardise"):
         SNNRegressor(**LEARNING).fit(whole_diabetes[0], whole_diabetes[1] * 1e160)
 
 
-# ---------------- times and categories
+# ---------------------------------------------------------------- times and categories
 
 
 DAYS = pd.date_range("2026-01-01", periods=120)
@@ -162,7 +162,7 @@ def test_objects_that_are_times_get_the_hint():
 
 @pytest.mark.parametrize("y", [DAYS.to_numpy(), pd.Series(DAYS), DAYS.to_numpy() - DAYS.to_numpy()[0]])
 def test_a_regressor_refuses_times(y):
-    """They were cast to nanoseconds."""
+    """Times were cast to nanoseconds."""
     with raises("y must hold numbers; got"):
         SNNRegressor(**SMALL).fit(X, y)
 
@@ -183,25 +183,25 @@ def test_times_of_y_are_called_y():
         assert "Turn dates into numbers first" in str(caught.value)
 
 
-# ---------------- tensors without numbers
+# ---------------------------------------------------------------- tensors without numbers
 
 
 @pytest.mark.parametrize("argument", ["y", "sample_weight"])
-def test_meta_tensors_beside_X_have_no_numbers(argument):
+def test_meta_tensors_beside_X_are_refused(argument):
     data = {"y": Y, argument: torch.empty(120, device="meta")}
     with raises("targets and weights must hold numbers; got a tensor on device 'meta'"):
         SNNClassifier(**SMALL).fit(X, **data)
 
 
-def test_a_meta_tensor_has_no_numbers():
+def test_a_meta_tensor_as_X_is_refused():
     with raises("X must hold numbers; got a tensor on device 'meta', which has a shape only."):
         SNNClassifier(**SMALL).fit(torch.empty(120, 5, device="meta"), Y)
 
 
-# ---------------- functions
+# ---------------------------------------------------------------- functions
 
 
-def test_functions_refuse_what_they_do_not_know():
+def test_functions_say_what_their_arguments_must_be():
     with raises("layers must be pairs of omega and tau, one a layer; got 3. For n layers"):
         moment_trajectory(0, 1, 3)
     with raises("layers must be pairs"):

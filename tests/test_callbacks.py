@@ -25,7 +25,7 @@ from skorch.callbacks import (
 from sksnn import SNNClassifier, SNNRegressor, _training
 from sksnn.metrics import masked_roc_auc_scorer
 
-# ---------------- skorch's
+# ---------------------------------------------------------------- skorch's
 
 
 def test_epoch_scoring_gives_the_score(whole_cancer):
@@ -45,14 +45,14 @@ def test_epoch_scoring_gives_the_score(whole_cancer):
     assert not hasattr(callbacks[0], "best_score_"), "the user's own object was run"
 
 
-def test_epoch_scoring_in_regression(whole_cancer):
+def test_epoch_scoring_gives_the_score_of_a_regressor(whole_cancer):
     X, y = whole_cancer
     reg = SNNRegressor(**SIX_EPOCHS, callbacks=[EpochScoring("r2", name="r2", lower_is_better=False)])
     reg.fit(X, y, X_val=X, y_val=y)
     assert reg.net_.history[reg.best_epoch_ - 1, "r2"] == pytest.approx(reg.score(X, y), abs=1e-4)
 
 
-def test_callbacks_in_a_multitask_fit_with_missing_labels(gappy_tasks):
+def test_callbacks_see_tasks_and_missing_labels(gappy_tasks):
     X, Y = gappy_tasks
     callbacks = [
         EpochScoring(masked_roc_auc_scorer, name="auc", lower_is_better=False),
@@ -79,7 +79,7 @@ def test_batch_scoring_averages_batches(whole_cancer):
 
 
 @pytest.mark.parametrize("every", ["epoch", "batch"])
-def test_lr_scheduler(whole_cancer, every):
+def test_lr_scheduler_steps_per_epoch_or_per_batch(whole_cancer, every):
     X, y = whole_cancer
     scheduler = LRScheduler("StepLR", step_size=1, gamma=0.9, step_every=every)
     clf = SNNClassifier(**SIX_EPOCHS, lr_schedule="constant", callbacks=[scheduler]).fit(X, y)
@@ -128,7 +128,7 @@ def test_checkpoint_restores_its_best(whole_cancer, tmp_path):
     assert clf.score(X, y) > 0.8
 
 
-def test_progress_bar_and_table(whole_cancer, capsys):
+def test_verbose_prints_a_progress_bar_or_a_table(whole_cancer, capsys):
     X, y = whole_cancer
     SNNClassifier(**SIX_EPOCHS).fit(X, y)
     assert capsys.readouterr() == ("", "")
@@ -142,7 +142,7 @@ def test_progress_bar_and_table(whole_cancer, capsys):
     assert "/9" in capsys.readouterr().err
 
 
-# ---------------- names and copies
+# ---------------------------------------------------------------- names and copies
 
 
 def test_callbacks_are_named_and_checked(whole_cancer):
@@ -171,7 +171,7 @@ class Holding(Callback):
         self.others = others
 
 
-def test_callbacks_are_found_in_containers_and_what_is_no_callback_is_shared():
+def test_callbacks_are_copied_in_containers_and_other_objects_are_shared():
     one, trial = Holding(None), object()
     other = Holding({"list": [one, (one, trial)]})
     model = SNNClassifier(**SMALL, callbacks=[("one", one), ("other", other)]).fit(X, Y)
@@ -189,13 +189,13 @@ class Logging(Callback):
         self.log["epochs"].append(len(net.history))
 
 
-def test_a_dict_that_a_callback_writes_into_is_the_users():
+def test_a_dict_that_a_callback_writes_into_stays_the_users():
     log = {"epochs": [], "seen": 0}
     model = SNNClassifier(**SMALL, callbacks=[Logging(log)]).fit(X, Y)
     assert dict(model.net_.callbacks_)["Logging"].log is log and log["epochs"] == [1, 2, 3, 4, 5]
 
 
-# ---------------- interruptions
+# ---------------------------------------------------------------- interruptions
 
 
 def test_an_exception_of_a_callback_leaves_nothing_fitted(whole_cancer):

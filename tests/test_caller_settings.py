@@ -36,7 +36,7 @@ WAYS = {
     ("kind", "way"), [*(("classes", way) for way in WAYS), ("tasks", "defaults"), ("regression", "defaults")]
 )
 def test_only_the_estimators_own_parameters_decide(caller, kind, way):
-    """Found by review: other models in another default dtype, failures in inference mode, under autocast."""
+    """Another default dtype gave other models; fits failed in inference mode and under autocast."""
     estimator, y = {
         "classes": (SNNClassifier, Y),
         "tasks": (SNNClassifier, np.where(X[:, 3:] > 1, np.nan, X[:, :2] > 0)),
@@ -94,13 +94,13 @@ def test_fits_in_threads_share_one_change_of_the_default_dtype():
         np.testing.assert_array_equal(proba, expected)
 
 
-def test_fit_under_no_grad(whole_cancer):
+def test_a_fit_under_no_grad_learns(whole_cancer):
     with torch.no_grad():
         clf = SNNClassifier(**SIX_EPOCHS).fit(*whole_cancer)
     assert clf.loss_curve_[-1] < clf.loss_curve_[0]
 
 
-def test_a_network_of_ones_own_has_the_default_dtype():
+def test_a_network_built_by_hand_has_the_default_dtype():
     """What estimators do about the default dtype is theirs alone."""
     with default_dtype(torch.float64), warnings.catch_warnings():
         assert SNN(3, 2, (4,))(torch.zeros(1, 3)).dtype == torch.float64
@@ -122,8 +122,8 @@ for estimator in (SNNClassifier, SNNRegressor):
 """
 
 
-def test_torch_rows_under_array_api_dispatch():
-    """'torch.dtype' object has no attribute 'kind'. scipy reads its switch when it is imported."""
+def test_torch_rows_are_taken_under_array_api_dispatch():
+    """They ended in "'torch.dtype' object has no attribute 'kind'". scipy reads its switch when it is imported."""
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ARRAY_API], env=environment, check=True, capture_output=True

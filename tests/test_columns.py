@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn.encodings import ColumnEncoder
 
-# ---------------- standardisation
+# ---------------------------------------------------------------- standardisation
 
 
 @unfinished
@@ -53,7 +53,7 @@ def test_columns_of_any_magnitude_count(scale, container):
     )
 
 
-def test_module_maps_raw_rows(whole_iris):
+def test_the_module_maps_raw_rows(whole_iris):
     X, y = whole_iris
     clf = SNNClassifier(**LEARNING, precision="float64").fit(X, y)
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(whole_cancer):
     np.testing.assert_allclose(alone, clf.predict_proba(X)[:50], atol=1e-12)
 
 
-# ---------------- sparse rows
+# ---------------------------------------------------------------- sparse rows
 
 
 def test_sparse_rows_stay_sparse(whole_cancer, monkeypatch):
@@ -135,10 +135,10 @@ def newcomers_frame(n=1000):
 
 
 class TestSparseRowsLearnWhatDenseOnesDo:
-    """On one common scale the largest column swamped all others: accuracy .549 for .872."""
+    """On one common scale the largest column swamped all others: accuracy 0.549 instead of 0.872."""
 
     @pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_digits])
-    def test_numbers(self, load):
+    def test_numeric_columns_are_learned_as_well(self, load):
         rows, y = load(return_X_y=True)
         rows, y = rows[::2], y[::2]
         folds = KFold(3, shuffle=True, random_state=0)
@@ -146,7 +146,7 @@ class TestSparseRowsLearnWhatDenseOnesDo:
         dense = cross_val_score(model, rows, y, cv=folds).mean()
         assert cross_val_score(model, sparse.csr_matrix(rows), y, cv=folds).mean() > dense - 0.03 > 0.9
 
-    def test_the_commonest_pipeline(self):
+    def test_a_one_hot_encoded_table_is_learned_as_well(self):
         frame, buys = newcomers_frame()
         scores = []
         for threshold in (0.0, 1.0):
@@ -161,7 +161,7 @@ class TestSparseRowsLearnWhatDenseOnesDo:
         assert min(scores) > 0.75 and scores[1] > scores[0] - 0.03
 
 
-# ---------------- codes
+# ---------------------------------------------------------------- codes
 
 
 CODED = pytest.mark.parametrize("encoding", ["onehot", "thermometer", "piecewise"])
@@ -239,7 +239,7 @@ def test_codes_without_standardization_leave_the_columns_in_place(whole_iris):
     np.testing.assert_allclose(encoder(torch.from_numpy(X))[:, :4], gain * X)
 
 
-# ---------------- the automatic choice of width and codes
+# ---------------------------------------------------------------- the automatic choice of width and codes
 
 
 @unfinished

@@ -35,7 +35,7 @@ from sksnn.datasets import (
     uci_names,
 )
 
-# ---------------- the folder and its checksums
+# ---------------------------------------------------------------- the folder and its checksums
 
 
 def test_data_home_must_be_given(monkeypatch):
@@ -57,7 +57,7 @@ def test_data_home_must_exist(tmp_path, monkeypatch):
         load_mnist()
 
 
-def test_data_home_from_the_environment(tmp_path, monkeypatch):
+def test_data_home_comes_from_the_environment(tmp_path, monkeypatch):
     put_uci(tmp_path)
     monkeypatch.setenv("SKSNN_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path.parent)
@@ -67,7 +67,7 @@ def test_data_home_from_the_environment(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
-def test_checksums(tmp_path, ends):
+def test_a_file_with_another_checksum_is_refused(tmp_path, ends):
     put_uci(tmp_path, "good")
     put_uci(tmp_path, "poor")
     put_sums(tmp_path)
@@ -100,14 +100,14 @@ def test_files_without_a_checksum_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("load", "lists"), [(load_uci, "uci_names()"), (load_regression, "regression_names()")]
 )
-def test_a_name_is_no_path(tmp_path, load, lists, name):
+def test_a_path_is_refused_as_a_name(tmp_path, load, lists, name):
     put_uci(tmp_path / "inner", "iris")
     message = f"name must be the name of a data set: letters, digits, hyphens; got {name!r}. {lists}"
     with raises(message):
         load(name, data_home=tmp_path / "inner")
 
 
-def test_no_sets_at_all(tmp_path):
+def test_a_folder_without_sets_is_an_error(tmp_path):
     with raises(
         f"There are no classification sets in {tmp_path / 'uci'}. They were published in {UCI_AT}",
         FileNotFoundError,
@@ -120,7 +120,7 @@ def test_no_sets_at_all(tmp_path):
             load("iris", data_home=tmp_path)
 
 
-# ---------------- every layout
+# ---------------------------------------------------------------- every layout
 
 
 LOADS = {
@@ -178,7 +178,7 @@ def test_without_checksums_a_file_cut_short_is_an_error(tmp_path, put_set, load)
 
 
 @every_layout
-def test_without_checksums_no_flipped_bit_is_a_puzzle(tmp_path, put_set, load):
+def test_without_checksums_a_flipped_bit_is_read_or_explained(tmp_path, put_set, load):
     """A file with a flipped bit is read, or is an error of ours that names a file and a way out."""
     put_set(tmp_path)
     rng = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_without_checksums_no_flipped_bit_is_a_puzzle(tmp_path, put_set, load):
 
 
 @every_layout
-def test_missing_files(tmp_path, put_set, load):
+def test_a_missing_file_is_named(tmp_path, put_set, load):
     put_set(tmp_path)
     for path in files_of(tmp_path):
         if path.name.endswith(".splits.npz"):
@@ -226,7 +226,7 @@ def test_loading_is_deterministic_and_leaves_no_trace(tmp_path, put_set, load):
 
 
 @every_layout
-def test_what_every_set_returns(tmp_path, put_set, load):
+def test_every_set_returns_rows_targets_names_folds_and_a_description(tmp_path, put_set, load):
     put_set(tmp_path)
     data = load(tmp_path)
     assert (
@@ -240,10 +240,10 @@ def test_what_every_set_returns(tmp_path, put_set, load):
         assert not np.intersect1d(train, test).size
 
 
-# ---------------- frames and imports
+# ---------------------------------------------------------------- frames and imports
 
 
-def test_X_and_y(tmp_path):
+def test_return_X_y_gives_the_arrays_alone(tmp_path):
     put_uci(tmp_path)
     data = load_uci("small", data_home=tmp_path)
     X, y = load_uci("small", data_home=tmp_path, return_X_y=True)
@@ -252,7 +252,7 @@ def test_X_and_y(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["uci", "regression", "htru2", "mnist", "tox21", "cifar10"])
-def test_frames(tmp_path, name):
+def test_frames_hold_what_the_arrays_hold(tmp_path, name):
     pd = pytest.importorskip("pandas")
     LOADS[name][0](tmp_path)
     load = getattr(datasets, f"load_{name}")
@@ -278,7 +278,7 @@ def test_frames_need_pandas(tmp_path, monkeypatch):
         load_uci("small", data_home=tmp_path, as_frame=True)
 
 
-def test_import_without_torch_and_pandas():
+def test_the_module_imports_without_torch_and_pandas():
     """The module by itself: neither the package's __init__ nor scikit-learn counts."""
     code = (
         "import sys, types, sklearn.model_selection, scipy.io; before = set(sys.modules)\n"

@@ -37,10 +37,10 @@ from sksnn.datasets import (
     regression_names,
 )
 
-# ---------------- regression
+# ---------------------------------------------------------------- regression
 
 
-def test_regression_with_splits(tmp_path):
+def test_published_regression_splits_are_read(tmp_path):
     table, is_test = put_regression(tmp_path)
     data = load_regression("concrete", data_home=tmp_path)
     assert_array_equal(data.X, table[:, :2])
@@ -53,7 +53,7 @@ def test_regression_with_splits(tmp_path):
     assert regression_names(data_home=tmp_path) == ["concrete"]
 
 
-def test_regression_without_splits(tmp_path):
+def test_regression_sets_without_splits_have_shuffled_ones(tmp_path):
     from sklearn.model_selection import ShuffleSplit
 
     put_regression(tmp_path, n_folds=0)
@@ -66,7 +66,7 @@ def test_regression_without_splits(tmp_path):
     assert "none were published" in data.DESCR
 
 
-def test_regression_splits_of_another_set(tmp_path):
+def test_regression_splits_of_another_set_are_refused(tmp_path):
     put_regression(tmp_path)
     path = tmp_path / "regression" / "concrete.splits.npz"
     put_npz(path, test_mask_packed=np.zeros((3, 4), np.uint8), n=np.array(30))
@@ -74,14 +74,14 @@ def test_regression_splits_of_another_set(tmp_path):
         load_regression("concrete", data_home=tmp_path)
 
 
-def test_regression_columns_without_a_name(tmp_path):
+def test_regression_columns_without_a_name_are_refused(tmp_path):
     path = tmp_path / "regression" / "concrete.csv.gz"
     put(path, gzip.compress(b"a,b\n1,2,3\n"))
     with raises(f"{path} is damaged, or is another file: it has 2 column names, 3 columns"):
         load_regression("concrete", data_home=tmp_path)
 
 
-def test_regression_set_that_is_not_there(tmp_path):
+def test_a_regression_set_that_is_not_there_is_named(tmp_path):
     put_regression(tmp_path)
     with raises(
         f"There is no set 'kin8nm' in {tmp_path / 'regression'}. 1 other sets were found. The set was "
@@ -91,11 +91,11 @@ def test_regression_set_that_is_not_there(tmp_path):
         load_regression("kin8nm", data_home=tmp_path)
 
 
-# ---------------- HTRU2
+# ---------------------------------------------------------------- HTRU2
 
 
 @pytest.mark.parametrize("original", [False, True])
-def test_htru2(tmp_path, original):
+def test_htru2_is_read_with_its_folds(tmp_path, original):
     table = put_htru2(tmp_path, original)
     data = load_htru2(data_home=tmp_path)
     assert_array_equal(data.X, table[:, :8])
@@ -103,7 +103,7 @@ def test_htru2(tmp_path, original):
     check_htru2_folds(data)
 
 
-def test_htru2_is_counted(tmp_path):
+def test_htru2_of_another_number_of_rows_is_refused(tmp_path):
     path = tmp_path / "htru2" / "HTRU_2.csv"
     put(path, "1,2,3,4,5,6,7,8,1\n")
     with raises(
@@ -114,13 +114,13 @@ def test_htru2_is_counted(tmp_path):
         load_htru2(data_home=tmp_path)
 
 
-# ---------------- images
+# ---------------------------------------------------------------- images
 
 
 @pytest.mark.parametrize(
     ("folder", "zipped"), [("mnist", True), ("mnist", False), ("MNIST/raw", True), ("MNIST/raw", False)]
 )
-def test_mnist(tmp_path, folder, zipped):
+def test_mnist_is_read_from_every_place(tmp_path, folder, zipped):
     X, y = put_mnist(tmp_path, folder, zipped)
     data = load_mnist(data_home=tmp_path)
     assert_array_equal(data.X, X)
@@ -141,7 +141,7 @@ def test_mnist(tmp_path, folder, zipped):
         (b"\0\0\x08", "it must be an idx file of bytes, 3 axes, the last (28, 28)"),
     ],
 )
-def test_mnist_files_that_cannot_be(tmp_path, content, message):
+def test_mnist_files_that_cannot_be_are_refused(tmp_path, content, message):
     put_mnist(tmp_path)
     path = tmp_path / "mnist" / "train-images-idx3-ubyte.gz"
     put(path, gzip.compress(content))
@@ -153,7 +153,7 @@ def test_mnist_files_that_cannot_be(tmp_path, content, message):
         load_mnist(data_home=tmp_path)
 
 
-def test_mnist_labels_of_other_images(tmp_path):
+def test_mnist_labels_of_other_images_are_refused(tmp_path):
     put_mnist(tmp_path)
     put(tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.zeros(4, np.uint8))))
     with raises("MNIST has 3 images but 4 labels: t10k."):
@@ -161,7 +161,7 @@ def test_mnist_labels_of_other_images(tmp_path):
 
 
 @pytest.mark.parametrize("old_numpy", [False, True])
-def test_cifar10_originals(tmp_path, old_numpy):
+def test_cifar10_is_read_from_the_original_batches(tmp_path, old_numpy):
     planes, labels = put_cifar10(tmp_path, old_numpy=old_numpy)
     data = load_cifar10(data_home=tmp_path)
     assert data.X.shape == (12, 3072) and data.X.flags.c_contiguous
@@ -174,7 +174,7 @@ def test_cifar10_originals(tmp_path, old_numpy):
     assert "the original images" in data.DESCR
 
 
-def test_cifar10_copies(tmp_path):
+def test_cifar10_is_read_from_jpeg_copies(tmp_path):
     expected = put_jpegs(tmp_path)
     data = load_cifar10(data_home=tmp_path)
     assert_array_equal(data.X, expected)
@@ -197,7 +197,7 @@ class Harm:
         return os.mkdir, ("harm",)
 
 
-def test_pickles_run_nothing(tmp_path, monkeypatch):
+def test_pickles_of_cifar10_run_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put_cifar10(tmp_path)
     path = tmp_path / "cifar-10-batches-py" / "data_batch_1"
@@ -209,7 +209,7 @@ def test_pickles_run_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "harm").exists()
 
 
-def test_cifar10_labels(tmp_path):
+def test_cifar10_labels_beyond_9_are_refused(tmp_path):
     put_cifar10(tmp_path)
     batch = {b"data": np.zeros((1, 3072), np.uint8), b"labels": [10]}
     put(tmp_path / "cifar-10-batches-py" / "test_batch", pickle.dumps(batch, protocol=2))
@@ -217,10 +217,10 @@ def test_cifar10_labels(tmp_path):
         load_cifar10(data_home=tmp_path)
 
 
-# ---------------- Tox21
+# ---------------------------------------------------------------- Tox21
 
 
-def test_tox21(tmp_path):
+def test_tox21_is_read_from_its_table_and_features(tmp_path):
     X, y = put_tox21(tmp_path)
     data = load_tox21(data_home=tmp_path)
     assert data.X.dtype == np.float32 and data.X.shape == (15, 2048 + 166 + 4)
@@ -241,7 +241,7 @@ def test_tox21(tmp_path):
 
 
 @pytest.mark.parametrize("named_index", [True, False], ids=["pandas", "R"])
-def test_tox21_archive(tmp_path, named_index):
+def test_tox21_is_read_from_the_original_archive(tmp_path, named_index):
     dense, bits, y = put_tox21_archive(tmp_path, named_index)
     data = load_tox21(data_home=tmp_path)
     kept = [0, 1, 2, 3, 5]
@@ -260,7 +260,7 @@ def test_tox21_archive(tmp_path, named_index):
     assert "test: the 5 test compounds of the challenge.\n" in data.DESCR
 
 
-def test_tox21_features_of_other_compounds(tmp_path):
+def test_tox21_features_of_other_compounds_are_refused(tmp_path):
     put_tox21(tmp_path)
     path = tmp_path / "tox21" / "tox21_features.npz"
     with np.load(path) as file:
@@ -285,7 +285,7 @@ def test_tox21_features_of_other_compounds(tmp_path):
         ("5.0", "x", "labels and folds must be numbers; "),
     ],
 )
-def test_tox21_tables_that_cannot_be(tmp_path, old, new, message):
+def test_tox21_tables_that_cannot_be_are_refused(tmp_path, old, new, message):
     put_tox21(tmp_path)
     path = tmp_path / "tox21" / "tox21.csv.gz"
     text = gzip.decompress(path.read_bytes()).decode()
@@ -294,7 +294,7 @@ def test_tox21_tables_that_cannot_be(tmp_path, old, new, message):
         load_tox21(data_home=tmp_path)
 
 
-def test_tox21_labels_are_0_and_1(tmp_path):
+def test_tox21_labels_must_be_0_and_1(tmp_path):
     put_tox21(tmp_path)
     path = tmp_path / "tox21" / "tox21.csv.gz"
     text = gzip.decompress(path.read_bytes()).decode()
@@ -316,7 +316,7 @@ def test_tox21_labels_are_0_and_1(tmp_path):
         ("tox21_compoundData.csv", b"ID,set\nC0,training\n", "files do not fit together"),
     ],
 )
-def test_tox21_archive_that_does_not_fit(tmp_path, file, content, message):
+def test_a_tox21_archive_that_does_not_fit_is_refused(tmp_path, file, content, message):
     put_tox21_archive(tmp_path)
     put(tmp_path / "tox21" / file, gzip.compress(content) if file.endswith(".gz") else content)
     with raises(message):

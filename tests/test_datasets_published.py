@@ -51,7 +51,7 @@ TEST_ROWS = {
 
 
 @needs_data
-def test_published_sizes_of_the_sets():
+def test_the_sets_have_their_published_sizes():
     names = uci_names()
     assert len(names) == 61 and set(TABLE_A11) <= set(names)
     for name in names:
@@ -68,7 +68,7 @@ def test_published_sizes_of_the_sets():
 
 
 @needs_data
-def test_the_sets_paper_table():
+def test_the_sets_have_the_sizes_of_table_a11():
     """Table A11, where it lies beside the data: rows, and columns with the class."""
     table = Path(DATA).parent / "paper" / "uci_paper_accuracy.csv"
     if not table.exists():
@@ -80,7 +80,7 @@ def test_the_sets_paper_table():
 
 
 @needs_data
-def test_published_folds_of_iris():
+def test_iris_has_its_published_folds():
     """Against conxuntos.dat and conxuntos_kfold.dat of the original archive."""
     data = load_uci("iris")
     test = "17 38 15 42 21 47 31 24 48 14 4 44 1 87 62 95 93 70 91 67 79 64 92 63 78 142 124 123 120 125"
@@ -91,7 +91,7 @@ def test_published_folds_of_iris():
 
 
 @needs_data
-def test_published_folds_of_trains():
+def test_trains_has_its_published_folds():
     data = load_uci("trains")
     assert [test.tolist() for _, test in data.folds] == [[2, 9], [4, 9], [4, 9], [4, 7]]
     assert [rows.tolist() for rows in data.tuning] == [[0, 4, 5, 6, 7], [1, 2, 3, 8, 9]]
@@ -105,7 +105,7 @@ def test_a_large_set_is_read_quickly():
 
 
 @needs_data
-def test_published_numbers_of_tox21():
+def test_tox21_has_its_published_numbers():
     """Training, leaderboard compounds and tasks of the challenge; counts of the data's own page."""
     tracemalloc.start()
     data = load_tox21()
@@ -124,7 +124,7 @@ def test_published_numbers_of_tox21():
 
 
 @needs_data
-def test_published_numbers_of_htru2():
+def test_htru2_has_its_published_numbers():
     data = load_htru2()
     assert data.X.shape == (17898, 8) and np.bincount(data.y).tolist() == [16259, 1639]
     check_htru2_folds(data)
@@ -132,7 +132,7 @@ def test_published_numbers_of_htru2():
 
 
 @needs_data
-def test_published_numbers_of_mnist():
+def test_mnist_has_its_published_numbers():
     """60 000 and 10 000 images; the mean and deviation of the training pixels that everybody quotes."""
     data = load_mnist()
     train, test = data.folds[0]
@@ -143,7 +143,7 @@ def test_published_numbers_of_mnist():
 
 
 @needs_data
-def test_published_numbers_of_the_regression_sets():
+def test_the_regression_sets_have_their_published_sizes():
     """Known sets have their published size; whatever else lies in the folder has whole splits, too."""
     known = {
         "airfoil": (1503, 5, 10),

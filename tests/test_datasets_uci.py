@@ -15,7 +15,7 @@ from sksnn.datasets import (
 
 
 @pytest.mark.parametrize("put_set", [put_uci, put_uci_archive], ids=["npz", "archive"])
-def test_uci_without_test_file(tmp_path, put_set):
+def test_without_a_test_file_the_draws_are_the_folds(tmp_path, put_set):
     written = put_set(tmp_path)
     data = load_uci("small", data_home=tmp_path)
     assert_array_equal(data.X, written["X"].astype(float))
@@ -34,7 +34,7 @@ def test_uci_without_test_file(tmp_path, put_set):
 
 
 @pytest.mark.parametrize("original", [False, True], ids=["npz", "archive"])
-def test_uci_with_test_file(tmp_path, original):
+def test_an_official_test_file_is_the_only_fold(tmp_path, original):
     if original:
         written = put_uci_archive(tmp_path, n_test=8)
         with pytest.warns(UserWarning, match="'small' each by itself") as caught:
@@ -54,7 +54,7 @@ def test_uci_with_test_file(tmp_path, original):
     assert ("the raw values" in data.DESCR) != original
 
 
-def test_uci_test_rows_anywhere(tmp_path):
+def test_test_rows_may_lie_anywhere(tmp_path):
     """An .npz file may have its test rows anywhere; draws count rows of X, not of the training file."""
     written = uci_arrays(n_test=8)
     order = np.random.default_rng(3).permutation(24)
@@ -76,7 +76,7 @@ def test_uci_test_rows_anywhere(tmp_path):
     n_test=st.integers(0, 4),
     seed=st.integers(0, 9),
 )
-def test_uci_folds_are_splits(tmp_path, n, d, k, n_test, seed):
+def test_folds_and_draws_are_splits(tmp_path, n, d, k, n_test, seed):
     put_uci(tmp_path, n=n, d=d, k=k, n_test=n_test, seed=seed)
     data = load_uci("small", data_home=tmp_path)
     check_pairs(data.folds, np.arange(n))
@@ -84,7 +84,7 @@ def test_uci_folds_are_splits(tmp_path, n, d, k, n_test, seed):
     assert data.X.shape == (n, d) and len(data.target_names) == k
 
 
-def test_uci_folds_go_into_cv(tmp_path):
+def test_folds_go_into_cv(tmp_path):
     from sklearn.dummy import DummyClassifier
     from sklearn.model_selection import cross_val_score
 
@@ -93,7 +93,7 @@ def test_uci_folds_go_into_cv(tmp_path):
     assert cross_val_score(DummyClassifier(), data.X, data.y, cv=data.folds).shape == (4,)
 
 
-def test_uci_names(tmp_path):
+def test_names_are_those_of_files_and_folders(tmp_path):
     put_uci(tmp_path, "b-set")
     put_uci(tmp_path, "c_set")
     put_uci_archive(tmp_path, "a-set")
@@ -108,7 +108,7 @@ def test_raw_values_come_before_the_archive(tmp_path):
     assert "the raw values" in load_uci("small", data_home=tmp_path).DESCR
 
 
-def test_a_set_that_is_not_there(tmp_path):
+def test_a_set_that_is_not_there_is_named_with_similar_ones(tmp_path):
     put_uci(tmp_path, "iris")
     folder = tmp_path / "uci"
     with raises(
@@ -138,7 +138,7 @@ def test_a_set_that_is_not_there(tmp_path):
         ({"X": np.array([[object()]])}, "it must be an .npz file with X, y, part, tune, kfold_test; "),
     ],
 )
-def test_uci_arrays_that_cannot_be(tmp_path, change, message):
+def test_arrays_that_cannot_be_are_refused(tmp_path, change, message):
     put_npz(tmp_path / "uci" / "bad.npz", **(uci_arrays() | change))
     with raises(f"{tmp_path / 'uci' / 'bad.npz'} is damaged, or is another file: {message}"):
         load_uci("bad", data_home=tmp_path)
@@ -158,7 +158,7 @@ def test_uci_arrays_that_cannot_be(tmp_path, change, message):
         ("small_R.dat", "\tclase\n1\t0\n", "its columns must be those of the training file"),
     ],
 )
-def test_damaged_archive(tmp_path, file, content, message):
+def test_a_damaged_archive_is_refused(tmp_path, file, content, message):
     put_uci_archive(tmp_path)
     put(tmp_path / "uci" / "small" / file, content)
     with raises(f"{tmp_path / 'uci' / 'small' / file} is damaged, or is another file: {message}"):
@@ -166,7 +166,7 @@ def test_damaged_archive(tmp_path, file, content, message):
 
 
 @pytest.mark.parametrize("file", ["conxuntos.dat", "conxuntos_kfold.dat", "small_R.dat"])
-def test_incomplete_archive(tmp_path, file):
+def test_a_file_missing_from_the_archive_is_named(tmp_path, file):
     put_uci_archive(tmp_path)
     path = tmp_path / "uci" / "small" / file
     path.unlink()

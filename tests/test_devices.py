@@ -7,10 +7,10 @@ from conftest import SIX_EPOCHS, raises
 
 from sksnn import SNNClassifier, _device, _training
 
-# ---------------- devices
+# ---------------------------------------------------------------- devices
 
 
-def test_devices_that_are_not_there(whole_cancer):
+def test_devices_that_are_not_there_are_refused(whole_cancer):
     if torch.cuda.is_available():
         pytest.skip("this machine has one")
     with raises("device='cuda' is not available on this machine (0 CUDA devices)"):
@@ -66,7 +66,7 @@ def test_what_is_sent_to_cuda_is_pinned_and_not_waited_for(monkeypatch):
     assert calls == [(torch.device("cpu"), {})]
 
 
-# ---------------- precision
+# ---------------------------------------------------------------- precision
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("auto", "tf32"), ("tf32", "tf32"), ("float32", "ieee")])
@@ -105,7 +105,7 @@ def test_the_float64_copy_follows_the_weights(whole_cancer):
     assert (clf.predict_proba(X)[:, 0] > before[:, 0]).all()
 
 
-# ---------------- memory that runs out
+# ---------------------------------------------------------------- memory that runs out
 
 
 @pytest.mark.parametrize(

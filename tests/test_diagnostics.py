@@ -53,14 +53,14 @@ def deep(depth, gain, activation=nn.SELU, width=64):
     return make
 
 
-# ---------------- moments
+# ---------------------------------------------------------------- moments
 
 
 def numpy_selu(z):
     return LAMBDA_01 * np.where(z > 0, z, ALPHA_01 * (np.exp(np.minimum(z, 0)) - 1))
 
 
-def test_moments_against_a_forward_pass_in_numpy(recorded):
+def test_moments_are_those_of_a_forward_pass_in_numpy(recorded):
     model, X = recorded
     encoder, network = model.net_.module_.encoder, model.net_.module_.network
     h = encoder(torch.as_tensor(X)).numpy()
@@ -216,7 +216,7 @@ def test_an_estimator_stays_as_it_is(recorded):
     assert not model.net_.module_.training
 
 
-def test_errors(recorded, diabetes, plt):
+def test_errors_name_what_is_wrong_and_what_to_do(recorded, diabetes, plt):
     model, X = recorded
     with pytest.raises(NotFittedError):
         layer_moments(SNNClassifier(), X)
@@ -235,17 +235,17 @@ def test_errors(recorded, diabetes, plt):
         layer_moments(nn.Linear(2, 1), np.empty((0, 2)))
     with raises("the estimator has recorded no moments. Fit it with callbacks="):
         moment_history(linear)
-    for wrong in (0, 2.5, None, "all"):  # found by review: the last three were a bare TypeError
+    for wrong in (0, 2.5, None, "all"):  # the last three were a bare TypeError
         with raises(f"n_rows must be a whole number of at least 1; got {wrong!r}. Try 256."):
             SNNRegressor(**SMALL, callbacks=[MomentRecorder(wrong)]).fit(*diabetes)
     with raises("X must have at least 2 rows to compare; got 1. Give a few hundred."):
-        check_self_normalization(model, X[:1])  # found by review: "rows look alike"
+        check_self_normalization(model, X[:1])  # it said that "rows look alike"
     with raises("ax must be 2 axes, one above the other; got 1"):
         LayerMomentsDisplay(layer_moments(model, X)).plot(plt.subplots()[1])
 
 
-def test_a_module_s_rows_of_any_numeric_kind_agree(plt):
-    """Found by review: sparse rows, whole numbers and truth values failed inside torch."""
+def test_rows_of_any_numeric_kind_agree_for_a_module(plt):
+    """Sparse rows, whole numbers and truth values failed inside torch."""
     network = SNN(4, 2, (6, 5), generator=torch.Generator().manual_seed(0))
     X = np.random.default_rng(0).integers(0, 2, (50, 4))
     dense = numbers(layer_moments(network, X.astype(float)))
@@ -264,7 +264,7 @@ def test_a_module_s_rows_of_any_numeric_kind_agree(plt):
     assert LayerMomentsDisplay.from_estimator(network, sparse.csr_matrix(X)).lines_
 
 
-def test_sparse_rows_become_dense_a_chunk_at_a_time(monkeypatch):
+def test_sparse_rows_become_dense_chunk_by_chunk(monkeypatch):
     monkeypatch.setattr("sksnn._moments.CHUNK_ELEMENTS", 30)
     network, seen = SNN(3, 2, (6,)), []
     network.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
@@ -278,7 +278,7 @@ def test_indices_for_an_embedding_stay_whole():
 
 
 def test_an_exported_model_subtracts_in_float64():
-    """Found in repair of the above: its raw rows were cast to float32 before its encoder."""
+    """Its raw rows were cast to float32 before its encoder."""
     X = 1.7e9 + np.arange(100.0)[:, None]
     model = SNNRegressor(**SMALL, encoding=None).fit(X, np.arange(100.0))
     assert_allclose(layer_moments(model.net_.module_, X).inputs.variance, 1, rtol=1e-3)
@@ -292,8 +292,8 @@ def test_an_exported_model_subtracts_in_float64():
         (np.ones((3, 5)), "X must be rows that the module takes; got shape (3, 5).", RuntimeError),
     ],
 )
-def test_rows_that_a_module_cannot_take(rows, message, error):
-    """Found by review: torch's errors came bare, and a 1-D X was one row without a word."""
+def test_rows_that_a_module_cannot_take_are_refused(rows, message, error):
+    """torch's errors came bare, and a 1-D X was one row without a word."""
     with raises(message, error):
         layer_moments(SNN(4, 2, (6,)), rows)
 
@@ -322,7 +322,7 @@ def test_tensors_changed_in_place_and_gates_are_told_apart():
 
 
 def test_computed_weights_are_kept_once(monkeypatch):
-    """Found by review: weight norm's were kept anew of each chunk."""
+    """Those of weight norm were kept anew for each chunk."""
     seen = []
     keep = _moments._LayerWatch.moments
     monkeypatch.setattr(_moments._LayerWatch, "moments", lambda self, p: seen.append(self) or keep(self, p))
@@ -332,7 +332,7 @@ def test_computed_weights_are_kept_once(monkeypatch):
 
 
 def test_theorem_1_speaks_of_selus_only():
-    """Found by review: a ReLU network with normalised weights had a share_outside of 0."""
+    """A ReLU network with normalised weights had a share_outside of 0."""
     for activation, share in [(nn.SELU, 0.0), (nn.ReLU, np.nan)]:
         network = nn.Sequential(nn.Linear(50, 40), activation(), nn.Linear(40, 1))
         with torch.no_grad():
@@ -346,7 +346,7 @@ def test_theorem_1_speaks_of_selus_only():
     assert other.fixed_point[:2] == (0.1, 1.5)
 
 
-# ---------------- verdicts
+# ---------------------------------------------------------------- verdicts
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -361,7 +361,7 @@ class TestVerdicts:
         assert str(verdict.findings[0]) in str(verdict)
         return verdict.findings[0]
 
-    def test_healthy(self, recorded, iris):
+    def test_a_healthy_net_has_no_findings(self, recorded, iris):
         for model, rows in (recorded, (SNNClassifier(max_epochs=10, random_state=0).fit(*iris), iris[0])):
             verdict = check_self_normalization(model, rows)
             assert verdict.healthy and verdict.findings == ()
@@ -369,7 +369,7 @@ class TestVerdicts:
 
     @pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer, load_digits, load_diabetes])
     def test_default_nets_are_healthy(self, load):
-        """They leave Theorem 1's domain, which is no illness."""
+        """They leave Theorem 1's domain, which is not an illness."""
         X, y = load(return_X_y=True)
         estimator = SNNRegressor if load is load_diabetes else SNNClassifier
         verdict = check_self_normalization(estimator(random_state=0).fit(X, y), X)
@@ -380,7 +380,7 @@ class TestVerdicts:
         assert 0.55 < variance.min() < variance.max() < 18 and 0.54 < min(tau) < max(tau) < 1.1
         assert variance.min() < 0.8 if load is load_diabetes else variance.max() > 1.5
 
-    def test_weights_that_decayed_away(self, iris):
+    def test_weights_that_decayed_away_are_found(self, iris):
         """Variances from 0.3 to 32, in a net that still predicts: nothing holds them any more."""
         X, y = iris
         for seed in range(3):
@@ -415,7 +415,7 @@ class TestVerdicts:
         verdict = check_self_normalization(network, gaussian(500, 100))
         assert verdict.healthy and "have left" not in str(verdict)
 
-    def test_inputs_not_standardised(self, cancer):
+    def test_inputs_that_are_not_standardised_are_found(self, cancer):
         X, y = cancer
         X = (X - X.mean(axis=0)) / X.std(axis=0) + 5
         model = SNNClassifier(**SMALL, standardize=False).fit(X, y)
@@ -429,7 +429,7 @@ class TestVerdicts:
             "Subtract the columns' means" in self.judge(SNN(3, 1, (9,)), gaussian(50, 3) * 9, "inputs").remedy
         )
 
-    def test_lr_too_high(self, iris):
+    def test_a_rate_that_is_too_high_is_found(self, iris):
         X, y = iris
         model = SNNClassifier(lr=0.1, weight_decay=0.0, max_epochs=20, random_state=0).fit(X, y)
         assert "Use a smaller lr (now 0.1), max_grad_norm=1" in self.judge(model, X, "exploding").remedy
@@ -437,7 +437,7 @@ class TestVerdicts:
         finding = self.judge(model, X, "collapsed")
         assert "Use less weight_decay (now 0.3), a smaller lr (now 0.3)" in finding.remedy
 
-    def test_he_initialisation_at_depth_32(self, iris):
+    def test_he_initialisation_explodes_at_depth_32(self, iris):
         X, y = iris
         X = (X - X.mean(axis=0)) / X.std(axis=0)
         torch.manual_seed(0)
@@ -448,7 +448,7 @@ class TestVerdicts:
         assert "or use architecture='snn', fewer layers" in self.judge(model.fit(X, y), X, "exploding").remedy
         assert check_self_normalization(deep(32, gain=1)(4, 3), X).healthy
 
-    def test_torch_s_default_initialisation_at_depth_8(self):
+    def test_torchs_default_initialisation_vanishes_at_depth_8(self):
         layers = [part for _ in range(8) for part in (nn.Linear(64, 64), nn.SELU())]
         finding = self.judge(nn.Sequential(*layers, nn.Linear(64, 1)), gaussian(500, 64), "vanishing")
         assert "a tau of 0.33, not 1" in finding.problem
@@ -462,7 +462,7 @@ class TestVerdicts:
         )  # fmt: skip
         assert "Use architecture='snn'" in self.judge(model.fit(X, y), X, "vanishing").remedy
 
-    def test_dropout(self, cancer):
+    def test_too_much_dropout_is_found(self, cancer):
         X, y = cancer
         finding = self.judge(SNNClassifier(**SMALL, dropout=0.5).fit(X, y), X, "dropout")
         assert finding.remedy == "Use 0.05 or 0.1." and "A dropout of 0.5 leaves 20% of" in finding.problem
@@ -482,8 +482,8 @@ class TestVerdicts:
         [nn.Dropout(0.5), nn.Dropout1d(0.5), nn.FeatureAlphaDropout(0.9), nn.AlphaDropout(0.5), Dropout(0.5)],
     )
     @pytest.mark.parametrize("activation", [nn.SELU(), functional_selu], ids=["module", "function"])
-    def test_dropout_of_every_kind_behind_selus(self, dropout, activation):
-        """Found by review: only nn.Dropout beside an nn.SELU, and our AlphaDropout, were seen."""
+    def test_dropout_of_every_kind_is_found_behind_selus(self, dropout, activation):
+        """Only nn.Dropout beside an nn.SELU, and our AlphaDropout, were seen."""
         network = nn.Sequential(nn.Linear(64, 64), Function(activation), dropout, nn.Linear(64, 1))
         lecun_normal_(network[0].weight)
         problem = self.judge(network, gaussian(500, 64), "dropout").problem
@@ -498,7 +498,7 @@ class TestVerdicts:
         "point", [(0.0, 0.1), (0.0, 2.0), (0.1, 1.5), (0.0, 200.0), (-0.5, 1.0)], ids=str
     )
     def test_networks_for_other_fixed_points_are_healthy(self, point):
-        """Found by review: a variance of 0.1 or 200 was vanishing or exploding, whatever the fixed point."""
+        """A variance of 0.1 or 200 was called vanishing or exploding, whatever the fixed point."""
         network = SNN(64, 2, (256,) * 16, generator=torch.Generator().manual_seed(0), fixed_point=point)
         verdict = check_self_normalization(network, gaussian(500, 64))
         assert verdict.healthy and "Theorem 1" not in str(verdict), str(verdict)
@@ -511,7 +511,7 @@ class TestVerdicts:
                 layer.weight /= 30
         self.judge(network, gaussian(500, 64), "vanishing")
 
-    def test_tau_limits_are_those_of_the_network_s_selu(self):
+    def test_tau_limits_are_those_of_the_networks_selu(self):
         point = FixedPoint.of(SNN(3, 1, (4,), fixed_point=(0.0, 0.1)))
         least, largest = point.tau_limits
         assert 0.5 < least < 1 < 2.7 < largest
@@ -531,11 +531,11 @@ class TestVerdicts:
         problem = self.judge(network, gaussian(500, 1).expand(500, 64), "exploding").problem
         assert "weights with a tau of 1." in problem
 
-    def test_inputs_too_small(self):
+    def test_inputs_that_are_too_small_are_found(self):
         network = SNN(64, 1, (8,), generator=torch.Generator().manual_seed(0))
         self.judge(network, 0.3 * gaussian(500, 64), "inputs")
 
-    def test_weight_decay_is_no_remedy_for_large_weights(self, iris):
+    def test_less_weight_decay_is_not_advised_for_large_weights(self, iris):
         model = SNNClassifier(max_epochs=2, random_state=0).fit(*iris)
         with torch.no_grad():
             for layer in model.net_.module_.network.layers:
@@ -543,7 +543,7 @@ class TestVerdicts:
         remedy = self.judge(model, iris[0], "exploding").remedy
         assert remedy.startswith("Use a smaller lr") and "weight_decay" not in remedy
 
-    def test_not_finite(self):
+    def test_weights_that_are_not_finite_are_found(self):
         network = SNN(3, 1, (8, 8), generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             network.layers[1].weight[2] = np.inf
@@ -553,12 +553,12 @@ class TestVerdicts:
         assert str(Finding("inputs", 0, "It is hot.", "Cool it.")) == "It is hot. Cool it."
 
 
-def test_one_hidden_layer_is_singular():
+def test_a_verdict_on_one_hidden_layer_is_in_the_singular():
     model = SNNClassifier(**SMALL | {"n_layers": 1}).fit(X, Y)
     assert str(check_self_normalization(model, X)).startswith("Healthy: 1 hidden layer with means from ")
 
 
-def test_a_remedy_for_weights_decayed_by_default():
+def test_the_remedy_names_an_automatic_weight_decay():
     """A format code for numbers met weight_decay='auto'."""
     model = SNNRegressor(**SMALL).fit(X, T)
     with torch.no_grad():

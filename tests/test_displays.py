@@ -73,7 +73,7 @@ def test_moment_map_display_draws_the_flow():
     assert MomentMapDisplay(tau=0.3).plot().point_ is None  # everything vanishes
 
 
-def test_moment_map_display_draws_a_network_s_way(recorded, plt):
+def test_moment_map_display_draws_the_way_of_a_network(recorded, plt):
     model, X = recorded
     axis = plt.subplots()[1]
     display = MomentMapDisplay.from_estimator(model, X, ax=axis)
@@ -84,7 +84,7 @@ def test_moment_map_display_draws_a_network_s_way(recorded, plt):
 
 
 def test_displays_of_another_fixed_point_mark_it():
-    """Found by review: they marked (0, 1), and Theorem 1's domain, which is about that one only."""
+    """They marked (0, 1), and Theorem 1's domain, which is about that one only."""
     network = SNN(20, 2, (64,) * 4, generator=torch.Generator().manual_seed(0), fixed_point=(0.1, 2.0))
     axes = LayerMomentsDisplay.from_estimator(network, gaussian(200, 20)).axes_
     labels = [axis.get_legend_handles_labels()[1] for axis in axes]
@@ -124,8 +124,8 @@ def test_a_path_of_another_shape_is_refused(path):
         MomentMapDisplay(path=path).plot()
 
 
-def test_short_names_of_line_properties(recorded):
-    """Found by review: c and ms raised "Got both 'color' and 'c'"."""
+def test_short_names_of_line_properties_are_taken(recorded):
+    """c and ms raised "Got both 'color' and 'c'"."""
     display = LayerMomentsDisplay.from_estimator(*recorded, c="r", ms=3)
     assert display.lines_[0].get_color() == "r" and display.lines_[0].get_markersize() == 3
     assert_array_equal(display.bands_[0].get_facecolor()[0][:3], (1, 0, 0))

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 from sksnn import SNNClassifier, SNNRegressor
 
 
-def test_divergence_is_loud(whole_diabetes):
+def test_divergence_is_an_error_that_leaves_nothing_fitted(whole_diabetes):
     X, y = whole_diabetes
     reg = SNNRegressor(**{**LEARNING, "lr": 1e30, "optimizer": "sgd"})
     with raises(
@@ -45,7 +45,7 @@ def test_divergence_with_early_stopping_keeps_the_best_epoch(whole_diabetes):
     assert reg.n_iter_ == 3 and np.isfinite(reg.predict(X)).all()
 
 
-def test_weights_that_overflow_in_the_last_step(whole_diabetes):
+def test_weights_that_overflow_in_the_last_step_are_an_error(whole_diabetes):
     """The losses of an epoch are taken before its last step, and did not see it."""
     X, y = whole_diabetes
     settings = {**LEARNING, "max_epochs": 1, "lr": 1e38, "batch_size": 1000}
@@ -55,7 +55,7 @@ def test_weights_that_overflow_in_the_last_step(whole_diabetes):
         SNNRegressor(**settings).partial_fit(X, y)
 
 
-def test_learning_nothing_is_said():
+def test_a_net_that_learns_nothing_warns():
     rng = np.random.RandomState(0)
     X, y = rng.randn(300, 5), rng.randint(0, 2, 300)
     with pytest.warns(ConvergenceWarning, match="the network has learned nothing"):
@@ -65,34 +65,34 @@ def test_learning_nothing_is_said():
         SNNClassifier(**LEARNING).fit(X, (X[:, 0] > 0).astype(int))
 
 
-# ---------------- causes
+# ---------------------------------------------------------------- causes
 
 
 class TestCausesOfDivergence:
-    """'Use a smaller lr' was said where lr is innocent."""
+    """A smaller lr was advised where another thing is to blame."""
 
-    def test_outliers_in_validation_rows(self):
+    def test_outliers_in_validation_rows_are_named(self):
         rows = X.copy()
         rows[3, 2] = 1e40
         with raises("X_val, standardised by the training rows, holds values of"):
             SNNClassifier(**SMALL).fit(X, Y, X_val=rows, y_val=Y)
 
     @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
-    def test_columns_that_are_not_standardised(self, container):
+    def test_columns_that_are_not_standardised_are_named(self, container):
         with raises("X, not standardised, holds values of") as caught:
             SNNClassifier(**SMALL, standardize=False).fit(container(X * 1e40), Y)
         assert "Set standardize=True" in str(caught.value) and "lr" not in str(caught.value)
 
-    def test_a_target_that_is_not_standardised(self):
+    def test_a_target_that_is_not_standardised_is_named(self):
         with raises("y, not standardised, holds values of") as caught:
             SNNRegressor(**SMALL, standardize_target=False).fit(X, T * 1e30)
         assert "Set standardize_target=True" in str(caught.value)
 
-    def test_validation_targets(self):
+    def test_outliers_in_validation_targets_are_named(self):
         with raises("y_val, standardised by the training rows, holds values of"):
             SNNRegressor(**SMALL).fit(X, T, X_val=X, y_val=T * 1e30)
 
-    def test_one_weight_beside_which_others_are_nothing(self):
+    def test_one_weight_beside_which_others_vanish_is_named(self):
         weight = np.ones(len(X))
         weight[0] = 1e300
         with raises(
@@ -100,22 +100,22 @@ class TestCausesOfDivergence:
         ):
             SNNClassifier(**SMALL).fit(X, Y, sample_weight=weight)
 
-    def test_weight_decay(self):
+    def test_a_weight_decay_that_is_too_large_is_named(self):
         with raises(
             "weight_decay times lr at 2e+28. Use a smaller weight_decay (now 1e+30) or lr (now 0.02)"
         ):
             SNNClassifier(**SMALL, weight_decay=1e30).fit(X, Y)
 
-    def test_a_rate_at_which_the_default_decay_is_too_much(self):
-        """The decay was blamed, at its default."""
+    def test_a_rate_at_which_the_default_decay_is_too_much_is_named(self):
+        """Only the decay was blamed, at its default."""
         with raises("Use a smaller lr (now 1e+30) or weight_decay (now 0.3)"):
             SNNClassifier(**SMALL | {"lr": 1e30}).fit(X, Y)
 
-    def test_a_class_weight_beyond_float32(self):
+    def test_a_class_weight_beyond_float32_is_named(self):
         with raises("one label has a weight of inf. Bring sample_weight and class_weight to one magnitude"):
             SNNClassifier(**SMALL, class_weight={0: 1e300, 1: 1}).fit(X, Y)
 
-    def test_the_learning_rate_itself(self):
+    def test_a_learning_rate_that_is_too_large_is_named(self):
         with raises("training diverged. Use a smaller lr (now 1e+20)"):
             SNNClassifier(**SMALL | {"optimizer": "sgd", "lr": 1e20, "weight_decay": 0.0}).fit(X, Y)
 
@@ -128,7 +128,7 @@ def test_a_decay_that_turns_weights_around_and_makes_them_grow_is_named():
 
 
 @pytest.mark.parametrize("estimator", [SNNClassifier, SNNRegressor])
-def test_missing_labels_are_no_cause_of_divergence(estimator):
+def test_missing_labels_are_not_blamed_for_divergence(estimator):
     """'y, standardised by the training rows, holds values of inf' was said of labels that are missing."""
     tasks = TASKS.copy()
     tasks[::7, 1] = np.nan
@@ -136,7 +136,7 @@ def test_missing_labels_are_no_cause_of_divergence(estimator):
         estimator(**SMALL | {"optimizer": "sgd", "lr": 1e20, "weight_decay": 0.0}).fit(X, tasks)
 
 
-# ---------------- predictions that are not finite
+# ---------------------------------------------------------------- predictions that are not finite
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

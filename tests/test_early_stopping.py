@@ -15,7 +15,7 @@ from torch import nn
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn._training import BestEpoch
 
-# ---------------- when it stops, and what it keeps
+# ---------------------------------------------------------------- when it stops, and what it keeps
 
 
 def test_early_stopping_keeps_the_best_epoch(whole_cancer):
@@ -33,7 +33,7 @@ def test_early_stopping_keeps_the_best_epoch(whole_cancer):
     assert log_loss(y_val, clf.predict_proba(X_val)) == pytest.approx(min(curve), rel=1e-5)
 
 
-def test_tol_and_patience_stop(whole_cancer):
+def test_training_stops_after_n_iter_no_change_epochs_without_a_gain_of_tol(whole_cancer):
     X, y = whole_cancer
     clf = SNNClassifier(
         **{**LEARNING, "max_epochs": 50}, early_stopping=True, tol=1e3, n_iter_no_change=4
@@ -94,7 +94,7 @@ def test_another_callback_may_stop_a_fit_that_still_improves():
     assert model.n_iter_ == 2
 
 
-def test_numpy_booleans_are_booleans(whole_cancer):
+def test_numpy_booleans_switch_early_stopping_like_pythons(whole_cancer):
     """Grids hold numpy's booleans; np.True_ was taken for neither True nor "auto"."""
     X, y = whole_cancer
     assert SNNClassifier(**LEARNING, early_stopping=np.True_).fit(X, y).validation_loss_curve_
@@ -102,7 +102,7 @@ def test_numpy_booleans_are_booleans(whole_cancer):
         SNNClassifier(**LEARNING, early_stopping=np.False_).fit(X, y, X_val=X, y_val=y)
 
 
-# ---------------- the rows it watches
+# ---------------------------------------------------------------- the rows it watches
 
 
 def test_auto_stops_early_above_ten_thousand_rows():
@@ -153,7 +153,7 @@ def test_validation_weights_and_masks_count(gappy_tasks):
     assert min(reg.validation_loss_curve_) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_loss_of_a_single_validation_label():
+def test_the_watched_loss_of_a_single_label_is_its_log_loss():
     model = SNNClassifier(**SMALL, n_iter_no_change=99).fit(X, Y, X_val=X[:1], y_val=Y[:1])
     expected = log_loss(Y[:1], model.predict_proba(X[:1]), labels=[0, 1])
     assert min(model.validation_loss_curve_) == pytest.approx(expected, rel=1e-5)
@@ -177,7 +177,7 @@ CONFLICTS = {
 
 
 @pytest.mark.parametrize(("settings", "arguments", "message"), CONFLICTS.values(), ids=CONFLICTS)
-def test_conflicting_arguments(whole_iris, settings, arguments, message):
+def test_arguments_that_contradict_each_other_are_refused(whole_iris, settings, arguments, message):
     data = dict(zip("Xy", whole_iris, strict=True))
     with raises(message):
         SNNClassifier(**LEARNING, **settings).fit(*whole_iris, **{k: data[v] for k, v in arguments.items()})
@@ -193,7 +193,7 @@ def test_validation_rows_without_labels_are_refused(gappy_tasks):
         SNNClassifier(**LEARNING).fit(X, Y, X_val=X[:9], y_val=Y[:9, :2])
 
 
-# ---------------- warm starts
+# ---------------------------------------------------------------- warm starts
 
 
 @pytest.mark.parametrize("watched", [(False, True), (True, False, True)])
@@ -227,7 +227,7 @@ class TestWarmStartWithEarlyStopping:
         model.fit(X, Y).set_params(lr=0.01, max_epochs=5).fit(X, Y)
         assert model.best_epoch_ > 2 and model.best_epoch_ == np.argmin(model.validation_loss_curve_) + 1
 
-    def test_they_are_also_where_nobody_watched_before(self):
+    def test_they_are_a_candidate_also_if_no_epoch_was_watched_before(self):
         model = SNNClassifier(**SMALL | {"warm_start": True, "max_epochs": 3}).fit(X, Y)
         proba = model.predict_proba(X)
         model.set_params(early_stopping=True, optimizer="sgd", lr=1e4, lr_schedule="constant")
@@ -245,7 +245,7 @@ class TestWarmStartWithEarlyStopping:
 
 
 def test_patience_counts_from_the_weights_a_second_fit_begins_with():
-    """They are what the first epoch has to beat; before, any first epoch was progress."""
+    """They are what the first epoch has to beat; any first epoch used to count as progress."""
     params = {**SMALL, "early_stopping": True, "warm_start": True, "n_iter_no_change": 2}
     model = SNNClassifier(**params).fit(X, Y)
     n_before = model.n_iter_

@@ -101,7 +101,7 @@ def test_sparse_bits_are_centred_each_and_scaled_alike(container, weight):
 
 @pytest.mark.parametrize("weight", [None, RARE_WEIGHT], ids=["unweighted", "weighted"])
 def test_sparse_columns_have_the_variance_that_the_equation_says(weight):
-    """Numbers on one common scale with bits swamped them: found by review."""
+    """Numbers on one common scale with bits swamped them."""
     values = RARE.toarray() * 1e4 + 3e4 * (RARE.toarray() != 0)  # income
     values[:, 1] = np.abs(RARE.toarray()[:, 1]).cumsum() + 1e6  # a full column, far from 0
     values[:, 2] = rng.poisson(0.3, len(values))  # counts
@@ -393,7 +393,7 @@ def test_moments_are_taken_from_a_row_that_counts():
 
 @pytest.mark.parametrize("encoding", ["onehot", "thermometer"])
 def test_a_value_on_a_cut_belongs_below_it(encoding):
-    """As in np.digitize(right=True): an interval holds its upper end, and a cut is above itself never."""
+    """As in np.digitize(right=True): an interval holds its upper end, and no cut is above itself."""
     n_values = 3 if encoding == "onehot" else 90
     encoder = ColumnEncoder.fit(np.arange(float(n_values))[:, None], encoding=encoding)
     ends = encoder.low.numpy()

@@ -180,7 +180,7 @@ def test_the_optimizer_goes_in_and_out_with_its_moments(optimizer_class, groups)
         torch.testing.assert_close(other["state"], state["state"], **EXACT)
 
 
-def test_what_fits():
+def test_the_fast_path_takes_what_it_computes_alike_and_leaves_the_rest():
     net = make_net((5,))
     assert FlatSNN.fits(net, adam(net))
     assert not FlatSNN.fits(nn.Linear(3, 2), adam(net))
@@ -371,7 +371,7 @@ def test_clipping_sees_the_gradients(cancer, monkeypatch):
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
 
 
-# ---------------------------------------------------------------- found by review
+# ---------------------------------------------------------------- callbacks that change the network
 
 
 class Do(Callback):
@@ -458,8 +458,8 @@ def test_parameters_own_their_memory_after_a_fit(cancer):
         assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
-def test_checkpoints_hold_one_state_a_parameter(cancer, tmp_path):
-    """They held two vectors' while training, which nothing outside of it could load."""
+def test_checkpoints_hold_one_state_per_parameter(cancer, tmp_path):
+    """While training they held the state of two vectors, which nothing outside of it could load."""
     callbacks = [Checkpoint(dirname=tmp_path, monitor=None, f_pickle="net.pkl")]
     clf = SNNClassifier(**SMALL, callbacks=callbacks).fit(*cancer)
     clf.net_.load_params(f_params=tmp_path / "params.pt", f_optimizer=tmp_path / "optimizer.pt")

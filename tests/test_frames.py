@@ -15,7 +15,7 @@ from sklearn.utils.fixes import parse_version
 
 from sksnn import SNNClassifier, SNNRegressor
 
-# 1.6.1 reads no names from the frames of polars 2; 1.9.1 does.
+# scikit-learn 1.6.1 reads no names from the frames of polars 2; 1.9.1 does.
 polars_names = pytest.mark.skipif(
     parse_version("1.9") > SKLEARN, reason="this scikit-learn reads no polars names"
 )
@@ -23,7 +23,7 @@ polars_names = pytest.mark.skipif(
 
 class TestFrames:
     @pytest.mark.parametrize("kind", ["pandas", pytest.param("polars", marks=polars_names)])
-    def test_frames_from_an_upstream_step(self, kind, iris):
+    def test_frames_from_an_upstream_step_give_the_fit_of_arrays(self, kind, iris):
         X, y = iris
         frame = pd.DataFrame(X, columns=list("abcd"))
         frame = frame if kind == "pandas" else pl.from_pandas(frame)
@@ -82,7 +82,7 @@ class TestFrames:
             lambda y: y.astype(">i4"),
         ],
     )
-    def test_kinds_of_integer_labels(self, wrap, iris):
+    def test_integer_labels_of_every_kind_give_one_fit(self, wrap, iris):
         X, y = iris
         expected = SNNClassifier(**SMALL).fit(X, y)
         fitted = SNNClassifier(**SMALL).fit(X, wrap(y))
@@ -105,7 +105,7 @@ class TestFrames:
             lambda y: y.tolist(),
         ],
     )
-    def test_kinds_of_string_labels(self, wrap, iris):
+    def test_string_labels_of_every_kind_give_one_fit(self, wrap, iris):
         X, y = iris
         names = np.array(["setosa", "versicolor", "virginica"])
         expected = SNNClassifier(**SMALL).fit(X, y)
@@ -115,7 +115,7 @@ class TestFrames:
         assert fitted.score(X, wrap(names[y])) == expected.score(X, y)
 
     @pytest.mark.parametrize("wrap", [pd.Series, lambda y: pd.Series(y, dtype="boolean"), pl.Series])
-    def test_kinds_of_boolean_labels(self, wrap, cancer):
+    def test_boolean_labels_of_every_kind_give_one_fit(self, wrap, cancer):
         X, y = cancer[0], cancer[1] == 1
         fitted = SNNClassifier(**SMALL).fit(X, wrap(y))
         assert fitted.classes_.dtype == bool and fitted.predict(X).dtype == bool
@@ -134,7 +134,7 @@ class TestFrames:
             lambda Y: Y.astype(np.float16),
         ],
     )
-    def test_kinds_of_tasks_with_missing_labels(self, wrap, tasks):
+    def test_tasks_of_every_kind_give_one_fit(self, wrap, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1])
         expected = SNNClassifier(**SMALL).fit(X, Y)
         fitted = SNNClassifier(**SMALL).fit(X, wrap(Y))
@@ -148,7 +148,7 @@ class TestFrames:
             lambda Y: pl.DataFrame(Y, schema=["a"]).fill_nan(None),
         ],
     )
-    def test_one_nullable_task(self, wrap, tasks):
+    def test_one_nullable_column_of_labels_is_a_task(self, wrap, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1])[:, :1]
         fitted = SNNClassifier(**SMALL).fit(X, wrap(Y))
         np.testing.assert_array_equal(parameters(fitted), parameters(SNNClassifier(**SMALL).fit(X, Y)))
@@ -163,7 +163,7 @@ class TestFrames:
             torch.tensor,
         ],
     )
-    def test_kinds_of_regression_targets(self, wrap, diabetes):
+    def test_several_targets_of_every_kind_give_one_fit(self, wrap, diabetes):
         X, Y = diabetes[0], missing_at_random(np.column_stack([diabetes[1], -diabetes[1]]))
         expected = SNNRegressor(**SMALL).fit(X, Y)
         fitted = SNNRegressor(**SMALL).fit(X, wrap(Y))
@@ -171,12 +171,12 @@ class TestFrames:
         assert fitted.score(X, wrap(Y)) == expected.score(X, Y)
 
     @pytest.mark.parametrize("wrap", [pd.Series, pl.Series, torch.tensor, list])
-    def test_kinds_of_one_regression_target(self, wrap, diabetes):
+    def test_one_target_of_every_kind_gives_one_fit(self, wrap, diabetes):
         X, y = diabetes
         expected = SNNRegressor(**SMALL).fit(X, y).predict(X)
         np.testing.assert_array_equal(SNNRegressor(**SMALL).fit(X, wrap(y)).predict(X), expected)
 
-    def test_nullable_columns_of_x(self, cancer):
+    def test_nullable_columns_of_x_are_numbers_until_one_is_missing(self, cancer):
         X, y = cancer
         plain = pd.DataFrame({"a": X[:, 0].round(), "b": X[:, 1], "c": X[:, 2] > 80})
         nullable = plain.astype({"a": "Int64", "b": "Float64", "c": "boolean"})
@@ -214,7 +214,7 @@ class TestFrames:
         with pytest.raises(ValueError, match="NaN|infinity"):
             SNNClassifier(**SMALL).fit(frame.astype(object), y)
 
-    def test_pandas_sparse_columns(self, cancer):
+    def test_sparse_columns_of_pandas_are_sparse_rows(self, cancer):
         X, y = cancer
         X = np.where(X > np.median(X, axis=0), X, 0)
         frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(X))
@@ -224,7 +224,7 @@ class TestFrames:
         )
 
     @pytest.mark.parametrize("wrap", [pd.Series, pl.Series, torch.tensor, list])
-    def test_kinds_of_sample_weights(self, wrap, cancer, tasks):
+    def test_sample_weights_of_every_kind_give_one_fit(self, wrap, cancer, tasks):
         X, y = cancer
         weight = np.linspace(0, 2, len(y))
         expected = SNNClassifier(**SMALL).fit(X, y, weight)

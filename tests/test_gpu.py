@@ -287,7 +287,7 @@ def test_memory_is_flat_over_200_fits():
     ids=lambda params: next(iter(params), "defaults"),
 )
 def test_the_host_does_not_wait_within_an_epoch(kind, params, monkeypatch):
-    """One look at the device an epoch, at its end: everything else is sent ahead."""
+    """One look at the device per epoch, at its end: everything else is sent ahead."""
     run = _training._FastLoop.run_single_epoch
 
     def watched(net, *args, **kwargs):

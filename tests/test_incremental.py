@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from sksnn import SNNClassifier, SNNRegressor
 
-# ---------------- partial_fit
+# ---------------------------------------------------------------- partial_fit
 
 
 @unfinished
@@ -45,7 +45,7 @@ def test_partial_fit_freezes_statistics_and_classes(whole_iris):
     assert clf.n_iter_ == 2 and clf.classes_.tolist() == [0, 1, 2]
 
 
-def test_partial_fit_refuses(whole_iris):
+def test_partial_fit_refuses_what_needs_all_rows_at_once(whole_iris):
     X, y = whole_iris
     with raises("classes must be passed on the first call to partial_fit"):
         SNNClassifier(**LEARNING).partial_fit(X, y)
@@ -72,7 +72,7 @@ def test_partial_fit_takes_chunks_without_labels_of_a_task(gappy_tasks):
 
 @pytest.mark.parametrize("n_present", [0, 10])
 def test_an_output_that_a_first_chunk_lacks_is_not_scaled(n_present):
-    """Of no values at all, or of values on rows without weight, nothing can be learned."""
+    """Nothing can be learned from no values at all, or from values on rows without weight."""
     targets, weight = np.column_stack([T, T]), np.r_[np.zeros(10), np.ones(110)]
     targets[n_present:, 1] = np.nan
     model = SNNRegressor(**SMALL).partial_fit(X, targets, sample_weight=weight if n_present else None)
@@ -99,11 +99,11 @@ def test_other_classes_of_tasks_are_refused_each_time():
         model.partial_fit(X, TASKS)
 
 
-# ---------------- warm_start
+# ---------------------------------------------------------------- warm_start
 
 
 @BOTH
-def test_warm_start_goes_on(Estimator, whole_cancer):
+def test_warm_start_goes_on_where_the_last_fit_ended(Estimator, whole_cancer):
     X, y = whole_cancer
     settings = {**LEARNING, "max_epochs": 4, "lr_schedule": "constant"}
     once = Estimator(**{**settings, "max_epochs": 8}).fit(X, y)
@@ -163,13 +163,13 @@ def test_what_can_change_in_a_warm_start_counts(whole_cancer):
     assert clf.predict_proba(X)[:, 1].mean() > before
 
 
-# ---------------- schedules and optimizers that go on
+# ---------------------------------------------------------------- schedules and optimizers that go on
 
 
 class TestSchedulersGoOn:
     @pytest.mark.parametrize("how", ["warm start", "partial_fit", "another optimizer", "pickled"])
-    def test_a_second_fit_has_a_scheduler(self, how):
-        """KeyError: param 'initial_lr' is not specified."""
+    def test_a_second_fit_can_have_a_scheduler(self, how):
+        """It ended in KeyError: param 'initial_lr' is not specified."""
         params = {**SMALL, "warm_start": True, "lr_schedule": "constant"}
         model = SNNClassifier(**params, callbacks=[LRScheduler(StepLR, step_size=2)]).fit(X, Y)
         if how == "pickled":
@@ -216,12 +216,12 @@ def test_a_pickle_goes_on_at_the_rate_where_a_scheduler_left_it():
     assert loaded.loss_curve_ == model.fit(X, Y).loss_curve_
 
 
-# ---------------- parameters that are frozen
+# ---------------------------------------------------------------- parameters that are frozen
 
 
 class TestFrozenParameters:
     @pytest.mark.parametrize("architecture", ["snn", "msra"])
-    def test_a_second_fit_with_a_freezer(self, architecture):
+    def test_what_a_freezer_froze_stays_as_it_is_in_later_fits(self, architecture):
         """The optimizer's groups no longer matched: frozen parameters were left out of them."""
         name = "*layers.0*" if architecture == "snn" else "*blocks.0*"
         model = SNNClassifier(
@@ -247,7 +247,7 @@ class TestFrozenParameters:
         np.testing.assert_array_equal(model.fit(X, Y).predict_proba(X), other.fit(X, Y).predict_proba(X))
 
     @pytest.mark.parametrize("pickled", [False, True])
-    def test_frozen_by_hand(self, pickled):
+    def test_what_is_frozen_by_hand_stays_as_it_is_in_later_fits(self, pickled):
         model = SNNClassifier(**SMALL, warm_start=True).fit(X, Y)
         model.net_.module_.network.layers[0].requires_grad_(False)
         model = pickle.loads(pickle.dumps(model)) if pickled else model
@@ -256,7 +256,7 @@ class TestFrozenParameters:
         same = [torch.equal(before[name], after[name]) for name in before]
         assert same == [True, True] + [False] * (len(same) - 2)
 
-    def test_moments_of_a_second_fit_are_those_of_the_first(self):
+    def test_a_second_fit_goes_on_from_the_state_of_the_same_optimizer_only(self):
         """A fit goes on from the optimizer's state if, and only if, it is of the same kind."""
         steps = {}
         for optimizer in ("adamw", "adam"):

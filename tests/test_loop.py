@@ -18,10 +18,10 @@ from torch import nn
 
 from sksnn import SNNClassifier, SNNRegressor, _device, _training
 
-# ---------------- the loop
+# ---------------------------------------------------------------- the loop
 
 
-def test_the_loop_is_the_textbook_loop(whole_cancer):
+def test_the_loop_is_the_textbook_loop_in_plain_torch(whole_cancer):
     """Same initial weights, permutations and optimizer: the same weights, in plain torch."""
     X, y = whole_cancer
     settings = {
@@ -64,7 +64,7 @@ def test_the_loop_is_the_textbook_loop(whole_cancer):
     )
 
 
-def test_one_synchronisation_an_epoch(whole_cancer, monkeypatch):
+def test_the_host_reads_the_losses_once_per_epoch(whole_cancer, monkeypatch):
     X, y = whole_cancer
     looks = []
     for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
@@ -75,7 +75,7 @@ def test_one_synchronisation_an_epoch(whole_cancer, monkeypatch):
     assert len(looks) <= 6 + 3, f"six epochs; finite weights and the constant's loss after them: {looks}"
 
 
-def test_the_data_are_released(whole_cancer, monkeypatch):
+def test_the_data_are_released_after_a_fit(whole_cancer, monkeypatch):
     X, y = whole_cancer
     tables = []
     original = _training.Rows.__init__
@@ -97,7 +97,7 @@ def test_the_loss_before_an_epoch_has_no_dropout_and_no_smoothing():
     assert net.mean_loss(net.get_dataset(X, torch.from_numpy(Y))) == pytest.approx(expected, rel=1e-5)
 
 
-# ---------------- optimizers, schedules and weight decay
+# ---------------------------------------------------------------- optimizers, schedules and weight decay
 
 
 @pytest.mark.parametrize("name", sorted(_training.OPTIMIZERS))
@@ -110,7 +110,7 @@ def test_every_named_optimizer_lowers_the_loss(whole_cancer, name):
     assert clf.loss_curve_[-1] < clf.loss_curve_[0]
 
 
-def test_an_optimizer_class_and_its_parameters(whole_cancer):
+def test_an_optimizer_class_and_its_name_give_one_fit(whole_cancer):
     X, y = whole_cancer
     settings = {**SIX_EPOCHS, "optimizer_params": {"betas": (0.8, 0.9)}, "weight_decay": 0.0}
     by_name = SNNClassifier(**settings, optimizer="nadam").fit(X, y)
@@ -119,7 +119,7 @@ def test_an_optimizer_class_and_its_parameters(whole_cancer):
     assert by_name.net_.optimizer_.param_groups[0]["betas"] == (0.8, 0.9)
 
 
-def test_schedules(whole_cancer):
+def test_schedules_set_the_rate_of_each_epoch(whole_cancer):
     X, y = whole_cancer
     seen = []
 
@@ -144,7 +144,7 @@ def test_weight_decay_spares_biases():
 
 @pytest.mark.parametrize("rows", [50, 442])
 @pytest.mark.parametrize("lr", [1e-3, 1e-2])
-def test_automatic_weight_decay_takes_a_hundredth_of_the_weights_an_epoch(rows, lr, whole_diabetes):
+def test_automatic_weight_decay_takes_a_hundredth_of_the_weights_per_epoch(rows, lr, whole_diabetes):
     X, y = whole_diabetes
     reg = SNNRegressor(**{**LEARNING, "lr": lr, "lr_schedule": "constant"}, batch_size=32).fit(
         X[:rows], y[:rows]
@@ -159,10 +159,10 @@ def test_other_optimizers_have_no_automatic_weight_decay(optimizer, whole_diabet
     assert not any(group.get("weight_decay", 0) for group in reg.net_.optimizer_.param_groups)
 
 
-# ---------------- the history
+# ---------------------------------------------------------------- the history
 
 
-def test_one_entry_a_phase_unless_a_callback_asks_for_batches(whole_cancer):
+def test_the_history_has_one_entry_per_phase_unless_a_callback_asks_for_batches(whole_cancer):
     X, y = whole_cancer
     plain = SNNClassifier(**SIX_EPOCHS, early_stopping=True).fit(X, y)
     assert [len(row["batches"]) for row in plain.net_.history] == [2] * 6
@@ -242,7 +242,7 @@ class Sealing(Callback):
 
 
 def test_an_epoch_does_not_read_those_before_it():
-    """The history was scanned for the best loss: 0.8 ms an epoch became 1.8 after 6 000."""
+    """The history was scanned for the best loss: 0.8 ms per epoch became 1.8 after 6 000."""
     model = SNNClassifier(**SMALL | {"early_stopping": True}, callbacks=[Sealing()]).fit(X, Y)
     for key in ("train_loss", "valid_loss"):
         losses = [row[key] for row in model.net_.history]

@@ -32,7 +32,7 @@ from sksnn.metrics import (
 
 @unfinished
 class TestMetaEstimators:
-    def test_cross_val_predict_of_one_target(self, iris, diabetes):
+    def test_cross_val_predict_of_one_target_is_fold_by_fold(self, iris, diabetes):
         X, y = iris
         proba = cross_val_predict(SNNClassifier(**SMALL), X, y, cv=3, method="predict_proba")
         logits = cross_val_predict(SNNClassifier(**SMALL), X, y, cv=3, method="decision_function")
@@ -47,7 +47,7 @@ class TestMetaEstimators:
 
     @pytest.mark.parametrize("label", [np.nan, -1])
     @pytest.mark.parametrize("method", ["predict_proba", "decision_function"])
-    def test_cross_val_predict_of_missing_labels_names_itself(self, method, label, tasks):
+    def test_cross_val_predict_of_missing_labels_is_an_error_that_names_it(self, method, label, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1], label=label)
         estimator = SNNClassifier(**SMALL, missing_label=label)
         with pytest.raises(ValueError, match="cross_val_predict re-encodes"):
@@ -68,13 +68,13 @@ class TestMetaEstimators:
         else:
             np.testing.assert_array_equal(values, expected)
 
-    def test_cross_val_predict_of_missing_labels_by_predict(self, tasks):
+    def test_cross_val_predict_takes_missing_labels_by_predict(self, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1])
         assert cross_val_predict(SNNClassifier(**SMALL), X, Y, cv=KFold(3)).shape == Y.shape
 
     @pytest.mark.skipif(parse_version("1.8") > SKLEARN, reason="method='temperature' came with 1.8")
     @pytest.mark.parametrize("data", ["iris", "cancer"])
-    def test_temperature_calibration(self, data, request):
+    def test_calibration_by_temperature_works_on_logits(self, data, request):
         X, y = request.getfixturevalue(data)
         estimator = SNNClassifier(**SMALL)
         calibrated = CalibratedClassifierCV(estimator, method="temperature", cv=3, ensemble=False).fit(X, y)
@@ -87,12 +87,12 @@ class TestMetaEstimators:
         assert log_loss(y, proba) < np.log(len(set(y)))
 
     @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-    def test_calibration(self, method, cancer):
+    def test_calibration_by_sigmoid_and_isotonic_works(self, method, cancer):
         X, y = cancer
         calibrated = CalibratedClassifierCV(SNNClassifier(**SMALL), method=method, cv=2).fit(X, y)
         assert calibrated.score(X, y) > 0.8
 
-    def test_transformed_target(self, diabetes):
+    def test_a_transformed_target_is_transformed_back(self, diabetes):
         X, y = diabetes
         outer = TransformedTargetRegressor(SNNRegressor(**SMALL), func=np.log, inverse_func=np.exp).fit(X, y)
         inner = SNNRegressor(**SMALL).fit(X, np.log(y))
@@ -113,7 +113,7 @@ class TestMetaEstimators:
         ],
         ids=lambda outer: type(outer).__name__,
     )
-    def test_ensembles(self, outer, iris):
+    def test_ensembles_of_nets_learn_with_and_without_weights(self, outer, iris):
         X, y = iris
         X, y = StandardScaler().fit_transform(X), np.array(["a", "b", "c"])[y]
         assert clone(outer).fit(X, y).score(X, y) > 0.6
@@ -129,7 +129,7 @@ class TestMetaEstimators:
         np.testing.assert_allclose(boosted.estimators_[0].predict_proba(X), alone.predict_proba(X), rtol=1e-3)
         assert boosted.estimators_[1].random_state != seed
 
-    def test_one_net_an_output(self, tasks):
+    def test_multi_output_fits_one_net_per_output(self, tasks):
         X, Y = tasks
         outer = MultiOutputClassifier(SNNClassifier(**SMALL)).fit(X, Y)
         assert outer.predict(X).shape == Y.shape and outer.score(X, Y) > 0.3
@@ -137,7 +137,7 @@ class TestMetaEstimators:
             expected = SNNClassifier(**SMALL).fit(X, Y[:, i]).predict_proba(X)
             np.testing.assert_array_equal(proba, expected)
 
-    def test_self_training(self, iris):
+    def test_self_training_labels_rows(self, iris):
         X, y = iris
         partly = np.where(np.random.RandomState(0).rand(len(y)) < 0.5, -1, y)
         estimator = SNNClassifier(**{**SMALL, "max_epochs": 15})
@@ -145,7 +145,7 @@ class TestMetaEstimators:
         assert outer.score(X, y) > 0.7 and set(outer.classes_) == {0, 1, 2}
         assert (outer.labeled_iter_ > 0).any()
 
-    def test_importance_and_curves(self, cancer):
+    def test_importance_and_learning_curves_are_finite(self, cancer):
         X, y = cancer
         fitted = SNNClassifier(**SMALL).fit(X, y)
         importance = permutation_importance(fitted, X, y, n_repeats=2, random_state=0)
@@ -156,7 +156,7 @@ class TestMetaEstimators:
         )
         assert np.isfinite([train, test]).all()
 
-    def test_learning_curve_by_partial_fit(self, cancer):
+    def test_learning_curves_come_by_partial_fit(self, cancer):
         X, y = cancer
         _, train, test = learning_curve(
             SNNClassifier(**SMALL),
@@ -169,7 +169,7 @@ class TestMetaEstimators:
         )
         assert np.isfinite([train, test]).all()
 
-    def test_displays(self, cancer):
+    def test_displays_of_scikit_learn_take_the_estimator(self, cancer):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("agg")
         from sklearn.calibration import CalibrationDisplay
@@ -201,7 +201,7 @@ def test_cross_val_predict_takes_complete_tasks(n_tasks):
 
 
 @pytest.mark.parametrize("missing_label", [np.nan, -1])
-def test_learning_curves_in_chunks(missing_label):
+def test_learning_curves_of_missing_labels_come_by_partial_fit(missing_label):
     tasks = np.where(X[:, :3] > 1, missing_label, X[:, :3] > 0)
     sizes, train, test = learning_curve(
         SNNClassifier(**SMALL, missing_label=missing_label),

@@ -60,7 +60,7 @@ def table_of(n, n_columns, kind):
 @example(n=3, size=2, n_columns=1, gathered=1, kind="sparse", beside="tasks")  # one batch of 3
 @example(n=1, size=1, n_columns=1, gathered=1, kind="dense", beside="y")
 def test_shuffled_batches_are_a_permutation(n, size, n_columns, gathered, kind, beside):
-    """Each row once an epoch, its target and weight beside it, in batches of the sizes documented."""
+    """Each row once per epoch, its target and weight beside it, in batches of the sizes documented."""
     X, make = table_of(n, n_columns, kind)
     batches = Minibatches(make[beside](), size, seeded())
     with mock.patch.object(_training, "GATHERED_ELEMENTS", gathered):
@@ -124,7 +124,7 @@ def test_few_rows_are_gathered_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
-def test_batches_in_order(kind):
+def test_batches_without_a_generator_are_in_order(kind):
     """Without a generator rows stay in order, and a last one may be alone: nothing is trained."""
     X, make = table_of(9, 3, kind)
     batches = Minibatches(make["weighted"](), 4)

@@ -39,7 +39,7 @@ ZOO = {
 
 
 @pytest.mark.parametrize("architecture", ZOO.values(), ids=ZOO)
-def test_architectures_of_users(whole_cancer, architecture):
+def test_modules_of_every_kind_train_predict_and_pickle(whole_cancer, architecture):
     """Their float64 copies failed in predict, and a last batch of one row in batch norm."""
     X, y = whole_cancer[0][:129], whole_cancer[1][:129]  # 129 = 2 * 64 + 1
     clf = SNNClassifier(**{**SIX_EPOCHS, "max_epochs": 30}, architecture=architecture).fit(X, y)
@@ -55,7 +55,7 @@ def test_a_module_of_the_wrong_width_is_refused(whole_cancer):
         SNNClassifier(**SIX_EPOCHS, architecture=lambda i, o: nn.Linear(i, o + 1)).fit(X, y)
 
 
-def test_modules_that_return_more_than_logits_or_learn_nothing(whole_cancer):
+def test_modules_that_return_more_than_logits_or_learn_nothing_are_refused(whole_cancer):
     class Two(nn.Linear):
         def forward(self, x):
             return super().forward(x), x
@@ -68,7 +68,7 @@ def test_modules_that_return_more_than_logits_or_learn_nothing(whole_cancer):
         )
 
 
-# ---------------- lazy layers
+# ---------------------------------------------------------------- lazy layers
 
 
 def lazy(n_inputs, n_outputs):
@@ -76,7 +76,7 @@ def lazy(n_inputs, n_outputs):
 
 
 class TestLazyLayers:
-    def test_their_weights_decay_and_their_biases_do_not(self):
+    def test_weights_of_lazy_layers_decay_and_their_biases_do_not(self):
         """Parameters were grouped by their dimensions before they had any: none decayed."""
         model = SNNClassifier(**SMALL, architecture=lazy, weight_decay=0.1).fit(X, Y)
         groups = {
@@ -84,8 +84,8 @@ class TestLazyLayers:
         }
         assert groups == {0.1: [2, 2], 0.0: [1, 1]}
 
-    def test_they_can_go_on_in_every_way(self):
-        """partial_fit twice, warm_start, and both after pickling ended in a state dict of other groups."""
+    def test_lazy_layers_can_go_on_in_every_way(self):
+        """partial_fit twice, warm_start, and both after pickling, ended in a state dict of other groups."""
         cloudpickle = pytest.importorskip("cloudpickle")
         model = SNNClassifier(**SMALL, architecture=lazy, warm_start=True).fit(X, Y)
         loaded = pickle.loads(cloudpickle.dumps(model))
@@ -95,7 +95,7 @@ class TestLazyLayers:
         np.testing.assert_array_equal(model.predict_proba(X), loaded.predict_proba(X))
 
 
-# ---------------- modules that change their input
+# ---------------------------------------------------------------- modules that change their input
 
 
 class InPlace(nn.Module):
@@ -120,7 +120,7 @@ class TestModulesThatChangeTheirInput:
 
     @unfinished
     @pytest.mark.parametrize("batch_size", [16, 1000])
-    def test_training_is_as_if_they_did_not(self, batch_size):
+    def test_training_is_as_if_the_input_did_not_change(self, batch_size):
         params = {**SMALL, "batch_size": batch_size, "early_stopping": True, "callbacks": [MomentRecorder()]}
         one, other = (SNNClassifier(**params, architecture=a).fit(X, Y) for a in (InPlace, OutOfPlace))
         assert one.loss_curve_ == other.loss_curve_

@@ -24,7 +24,7 @@ from sksnn import SNNClassifier, SNNRegressor
 
 class TestParameters:
     @pytest.mark.parametrize("cls", [SNNClassifier, SNNRegressor])
-    def test_get_and_set(self, cls):
+    def test_parameters_are_read_and_set(self, cls):
         estimator = cls(**SMALL)
         params = estimator.get_params()
         assert set(SMALL) <= set(params)
@@ -34,14 +34,14 @@ class TestParameters:
         with pytest.raises(ValueError, match="Invalid parameter 'width'"):
             estimator.set_params(width=3)
 
-    def test_fit_and_failures_leave_parameters_alone(self, iris):
+    def test_fit_leaves_the_objects_of_parameters_alone(self, iris):
         X, y = iris
         estimator = SNNClassifier(**SMALL, callbacks=[EpochScoring("accuracy", on_train=True)], device="auto")
         before = {name: id(value) for name, value in estimator.get_params(deep=False).items()}
         estimator.fit(X, y).predict(X)
         assert {name: id(value) for name, value in estimator.get_params(deep=False).items()} == before
 
-    def test_clone_with_callbacks(self, iris):
+    def test_a_clone_with_callbacks_gives_the_same_fit(self, iris):
         X, y = iris
         callbacks = [
             ("accuracy", EpochScoring("accuracy", on_train=True, name="train_acc")),
@@ -64,7 +64,7 @@ class TestParameters:
         np.testing.assert_array_equal(fitted.predict_proba(X), before)
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(X), before)
 
-    def test_html_and_text(self, iris):
+    def test_parameters_are_shown_in_text_and_html(self, iris):
         estimator = SNNClassifier(**SMALL, architecture=droppy_net)
         for shown in (estimator, clone(estimator).fit(*iris), make_pipeline(StandardScaler(), estimator)):
             assert "SNNClassifier" in repr(shown)
@@ -87,7 +87,7 @@ def test_sizes_may_be_one_number(whole_iris):
     )
 
 
-# ---------------- parameters that are refused
+# ---------------------------------------------------------------- parameters that are refused
 
 
 BAD_PARAMETERS = {
@@ -137,13 +137,13 @@ OTHER_PARAMETERS = {
 
 
 @pytest.mark.parametrize(("settings", "message"), OTHER_PARAMETERS.values(), ids=OTHER_PARAMETERS)
-def test_own_errors_of_parameters(whole_iris, settings, message):
+def test_parameters_that_contradict_each_other_are_refused(whole_iris, settings, message):
     with raises(message):
         SNNClassifier(**{**LEARNING, **settings}).fit(*whole_iris)
 
 
 @pytest.mark.parametrize("name", ["lr", "weight_decay"])
-def test_optimizer_params_hold_no_parameter_of_ours(whole_iris, name):
+def test_optimizer_params_must_not_hold_our_own_parameters(whole_iris, name):
     with raises(f"optimizer_params must not hold '{name}'; got 0.5. Set {name} itself"):
         SNNClassifier(**LEARNING, optimizer_params={name: 0.5}).fit(*whole_iris)
 
@@ -162,14 +162,14 @@ def test_optimizer_params_hold_no_parameter_of_ours(whole_iris, name):
         ({"optimizer": torch.optim.Muon}, "optimizer Muon refuses optimizer_params=None or the", ValueError),
     ],
 )
-def test_what_cannot_work_is_said_in_words(params, message, error):
+def test_callbacks_and_optimizers_that_cannot_work_are_named(params, message, error):
     with raises(message, error):
         SNNClassifier(**SMALL, **params).fit(X, Y)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_the_net_inside_says_who_trains_it(method):
-    """A bare AttributeError."""
+    """It ended in a bare AttributeError."""
     net = SNNClassifier(**SMALL).fit(X, Y).net_
     with raises("net_ is trained by its estimator: call fit of the estimator", RuntimeError):
         getattr(net, method)(X, Y)

@@ -23,7 +23,7 @@ class TestRandomness:
         return SNNClassifier(**{**SMALL, "architecture": architecture, "dropout": 0.1, **params})
 
     @pytest.mark.parametrize("seed", [0, None])
-    def test_global_generators_stay(self, architecture, seed, iris):
+    def test_global_generators_stay_as_they_are(self, architecture, seed, iris):
         X, y = iris
         before = _global_states()
         fitted = self.make(architecture, random_state=seed, early_stopping=True).fit(X, y)
@@ -39,7 +39,7 @@ class TestRandomness:
         clone(warm), repr(warm)
         assert _global_states() == before
 
-    def test_global_generators_stay_after_an_error(self, architecture, iris):
+    def test_global_generators_stay_as_they_are_after_an_error(self, architecture, iris):
         X, y = iris
         before = _global_states()
         with pytest.raises(ValueError, match="not finite"):
@@ -60,7 +60,7 @@ class TestRandomness:
             np.random.set_state(numpy_state)
         np.testing.assert_array_equal(*fits)
 
-    def test_one_seed_one_fit(self, architecture, iris):
+    def test_one_seed_gives_one_fit(self, architecture, iris):
         X, y = iris
         for params in ({}, {"early_stopping": True}, {"random_state": 7}):
             first = self.make(architecture, **params).fit(X, y)
@@ -71,7 +71,7 @@ class TestRandomness:
         other = self.make(architecture, random_state=1).fit(X, y)
         assert not np.array_equal(parameters(first), parameters(other))
 
-    def test_random_state_instance(self, architecture, iris):
+    def test_a_random_state_instance_moves_on(self, architecture, iris):
         X, y = iris
         state = np.random.RandomState(3)
         fits = [self.make(architecture, random_state=state).fit(X, y) for _ in range(2)]
@@ -79,7 +79,7 @@ class TestRandomness:
         again = self.make(architecture, random_state=np.random.RandomState(3)).fit(X, y)
         np.testing.assert_array_equal(parameters(fits[0]), parameters(again))
 
-    def test_no_random_state(self, architecture, iris):
+    def test_without_a_random_state_fits_differ(self, architecture, iris):
         X, y = iris
         first, second = (self.make(architecture, random_state=None).fit(X, y) for _ in range(2))
         assert not np.array_equal(parameters(first), parameters(second))

@@ -41,7 +41,7 @@ def test_recording_keeps_the_fast_path(monkeypatch, cancer):
     assert not model.net_.wants_batches_
 
 
-def test_the_last_epoch_s_record_is_what_layer_moments_measures(cancer):
+def test_the_last_record_is_what_layer_moments_measures(cancer):
     X, y = cancer
     model = SNNClassifier(**SMALL, callbacks=[MomentRecorder()]).fit(X, y)
     history, moments = moment_history(model), layer_moments(model, X)
@@ -55,7 +55,7 @@ def test_the_last_epoch_s_record_is_what_layer_moments_measures(cancer):
     )
 
 
-def test_records_are_json_and_survive_pickling_and_sparse_rows_and_warm_starts(recorded, cancer):
+def test_records_are_json_and_survive_pickles_and_warm_starts(recorded, cancer):
     model, X = recorded
     rows = json.loads(json.dumps([row["layer_means"] for row in model.net_.history]))
     assert_array_equal(rows, moment_history(model).mean)
@@ -80,5 +80,5 @@ class Interrupting(Callback):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_recorder_bears_an_interruption_before_it_began(iris):
-    """Found by review: an AttributeError of its own took the interruption's place."""
+    """An AttributeError of its own took the interruption's place."""
     assert SNNClassifier(**SMALL, callbacks=[Interrupting(), MomentRecorder()]).fit(*iris).n_iter_ == 0

@@ -85,7 +85,7 @@ class TestRouting:
     def weight(self, iris):
         return np.random.RandomState(0).uniform(0.01, 3, len(iris[1]))
 
-    def test_sample_weight_through_a_pipeline(self, iris, weight):
+    def test_sample_weight_passes_a_pipeline(self, iris, weight):
         X, y = iris
         by_hand = SNNClassifier(**SMALL).fit(X, y, weight)
         with sklearn.config_context(enable_metadata_routing=True):
@@ -99,7 +99,7 @@ class TestRouting:
         assert not np.array_equal(parameters(pipe[-1]), parameters(unweighted))
 
     @pytest.mark.parametrize("score_weight", [True, False])
-    def test_sample_weight_through_cross_validation_and_search(self, iris, weight, score_weight):
+    def test_sample_weight_passes_cross_validation_and_search(self, iris, weight, score_weight):
         X, y = iris
         folds = list(StratifiedKFold(3).split(X, y))
         expected = []

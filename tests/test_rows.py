@@ -11,7 +11,7 @@ from helpers import (
     forward_in_chunks_of,
     outputs,
     sparse_rows,
-    targets,
+    targets_of,
 )
 from scipy import sparse
 from sklearn.base import clone
@@ -22,7 +22,7 @@ from sksnn._validation import Subset, Table
 from sksnn.encodings import Standardizer, column_moments
 from sksnn.networks import SNN
 
-# ---------------- chunks
+# ---------------------------------------------------------------- chunks
 
 
 ROWS = {"dense": np.asarray, "sparse": sparse_rows, "tensor": torch.tensor}
@@ -32,9 +32,9 @@ ROWS = {"dense": np.asarray, "sparse": sparse_rows, "tensor": torch.tensor}
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_predictions_do_not_depend_on_chunks(cancer, monkeypatch, kind, rows, chunk):
-    """In float64 to 1e-12, on all roads: rows neither get lost at the seams nor change places."""
+    """In float64 to 1e-12, dense, sparse and as a tensor: rows neither get lost at the seams nor change places."""
     X = rows(cancer[0])
-    fitted = clone(ESTIMATORS[kind]).fit(X, targets(cancer[0])[kind])
+    fitted = clone(ESTIMATORS[kind]).fit(X, targets_of(cancer[0])[kind])
     expected = outputs(fitted, X)
     encode_in_chunks_of(monkeypatch, 3 * N_COLUMNS)
     forward_in_chunks_of(monkeypatch, chunk)
@@ -101,7 +101,7 @@ def test_no_rows_at_all_are_refused_as_scikit_learn_does(cancer, make_empty):
             call(make_empty(X))
 
 
-# ---------------- subsets
+# ---------------------------------------------------------------- subsets
 
 
 INDEX = np.random.default_rng(3).permutation(120)[:90]

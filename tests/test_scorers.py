@@ -69,7 +69,7 @@ class TestScorers:
         return SNNClassifier(**{**SMALL, "max_epochs": 2, "lr": 0.005}).fit(X, train), X, Y
 
     @pytest.mark.parametrize("name", [name for name in DIRECT if name in get_scorer_names()])
-    def test_named_scorers(self, name, fitted):
+    def test_named_scorers_give_what_is_computed_directly_or_raise(self, name, fitted):
         estimator, X, Y = fitted
         expected = None
         try:
@@ -80,7 +80,7 @@ class TestScorers:
         expected = DIRECT[name](Y, estimator, X)
         assert value == pytest.approx(expected, rel=1e-9)
 
-    def test_log_loss(self, fitted):
+    def test_log_loss_is_that_of_each_label_or_raises(self, fitted):
         estimator, X, Y = fitted
         proba = np.clip(estimator.predict_proba(X), 1e-15, 1 - 1e-15)
         expected = np.mean(Y * np.log(proba) + (1 - Y) * np.log(1 - proba))
@@ -127,7 +127,7 @@ class TestScorers:
         with pytest.raises(ValueError, match="NaN"):
             get_scorer(name)(estimator, X, missing_at_random(Y))
 
-    def test_within_cross_validation_and_search(self, fitted):
+    def test_scorers_work_within_cross_validation_and_search(self, fitted):
         estimator, X, Y = fitted
         if Y.shape[1] == 1:
             pytest.skip("complete labels in one column are a 1-D target")
@@ -144,7 +144,7 @@ class TestScorers:
             np.testing.assert_allclose(results["test_" + name], expected, rtol=1e-9)
             assert search.cv_results_["mean_test_" + name][0] == pytest.approx(np.mean(expected), rel=1e-9)
 
-    def test_direct_metrics_on_one_task(self, tasks):
+    def test_masked_scores_of_one_task_are_those_of_its_labels(self, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1])[:, :1]
         fitted = SNNClassifier(**SMALL).fit(X, Y)
         present = ~np.isnan(Y[:, 0])
@@ -158,7 +158,7 @@ class TestScorers:
         assert fitted.score(X, Y) == accuracy_score(Y[present, 0], fitted.predict(X)[present, 0])
 
     @pytest.mark.parametrize("n_classes", [2, 3])
-    def test_scorers_of_one_target(self, n_classes, iris):
+    def test_scorers_of_one_target_are_their_metrics(self, n_classes, iris):
         X, y = iris[0][iris[1] < n_classes], iris[1][iris[1] < n_classes]
         X = X + np.random.RandomState(0).normal(0, 1, X.shape)
         fitted = SNNClassifier(**SMALL).fit(X, y)

@@ -50,7 +50,7 @@ MASKED = {
 
 @unfinished
 class TestSearch:
-    def test_grid_search_in_two_processes(self, iris):
+    def test_grid_search_takes_every_kind_of_parameter_into_processes(self, iris):
         X, y = iris
         pipe = Pipeline([("scale", StandardScaler()), ("snn", SNNClassifier(**{**SMALL, "max_epochs": 2}))])
         search = GridSearchCV(pipe, GRID, cv=2, n_jobs=2, error_score="raise", scoring="neg_log_loss")
@@ -69,14 +69,14 @@ class TestSearch:
         ]
         np.testing.assert_allclose(scores[0]["mean_test_score"], scores[1]["mean_test_score"], rtol=1e-5)
 
-    def test_randomized_search(self, diabetes):
+    def test_randomized_search_takes_lists_of_values(self, diabetes):
         space = {"n_layers": [1, 2, 3], "dropout": [0.0, 0.1], "loss": ["huber", "absolute_error"]}
         search = RandomizedSearchCV(
             SNNRegressor(**SMALL), space, n_iter=3, cv=2, random_state=0, error_score="raise"
         )
         assert np.isfinite(search.fit(*diabetes).best_score_)
 
-    def test_successive_halving_over_epochs(self, iris):
+    def test_successive_halving_raises_the_number_of_epochs(self, iris):
         from sklearn.experimental import enable_halving_search_cv  # noqa: F401
         from sklearn.model_selection import HalvingGridSearchCV
 
@@ -98,7 +98,7 @@ class TestSearch:
             search.fit(*iris)
 
     @pytest.mark.parametrize("n_tasks", [1, 2, 3])
-    def test_missing_labels_with_kfold_or_minus_one(self, n_tasks, tasks):
+    def test_missing_labels_are_scored_alike_as_nan_and_as_minus_1(self, n_tasks, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1][:, :n_tasks])
         minus = np.where(np.isnan(Y), -1, Y).astype(int)
 
@@ -122,7 +122,7 @@ class TestSearch:
             assert np.isfinite(list(scores(minus, 5, missing_label=-1).values())).all()
 
     @pytest.mark.parametrize("scoring", [None, masked_roc_auc_scorer])
-    def test_grid_search_over_missing_labels(self, scoring, tasks):
+    def test_grid_search_scores_missing_labels_marked_either_way_alike(self, scoring, tasks):
         X, Y = tasks[0], missing_at_random(tasks[1])
         grid = {"dropout": [0.0, 0.05]}
         search = GridSearchCV(SNNClassifier(**SMALL), grid, cv=KFold(5), scoring=scoring, error_score="raise")
@@ -141,7 +141,7 @@ class TestSearch:
         with pytest.raises(ValueError, match="NaN"):
             cross_val_score(SNNClassifier(**SMALL), X, Y, cv=5)
 
-    def test_searching_missing_regression_targets(self, diabetes):
+    def test_grid_search_takes_missing_regression_targets(self, diabetes):
         X, Y = diabetes[0], missing_at_random(np.column_stack([diabetes[1], diabetes[0][:, 2]]))
         search = GridSearchCV(SNNRegressor(**SMALL), {"lr": [0.01, 0.02]}, cv=KFold(3), error_score="raise")
         assert search.fit(X, Y).best_score_ > 0

@@ -21,7 +21,7 @@ from torch import nn
 
 from sksnn import SNNClassifier, SNNRegressor
 
-# ---------------- round trips
+# ---------------------------------------------------------------- round trips
 
 
 def plain_dropout_net(n_inputs, n_outputs):
@@ -83,7 +83,7 @@ def test_training_goes_on_after_a_round_trip(whole_cancer, how, architecture):
     np.testing.assert_array_equal(again.predict_proba(X), whole.predict_proba(X))
 
 
-# ---------------- what a pickle holds
+# ---------------------------------------------------------------- what a pickle holds
 
 
 def test_a_pickle_is_little_more_than_its_parameters(whole_cancer):
@@ -105,7 +105,7 @@ def test_a_pickle_is_little_more_than_its_parameters(whole_cancer):
     assert len(pickle.dumps(warm)) > 2.9 * size, "Adam's two moments go along for a warm start"
 
 
-def test_a_pickle_holds_no_torch_and_no_skorch(whole_cancer):
+def test_a_pickle_for_a_warm_start_holds_no_torch_and_no_skorch(whole_cancer):
     X, y = whole_cancer
     clf = SNNClassifier(**SIX_EPOCHS, warm_start=True).fit(X, y)
 
@@ -119,7 +119,7 @@ def test_a_pickle_holds_no_torch_and_no_skorch(whole_cancer):
     assert not found & {"torch", "skorch"}, found
 
 
-def test_pickles_hold_no_torch_object():
+def test_a_pickle_without_a_warm_start_holds_no_torch_and_no_skorch():
     """Also with what is needed to build the net as it was trained."""
 
     class Finder(pickle.Unpickler):
@@ -134,14 +134,14 @@ def test_pickles_hold_no_torch_object():
 
 
 def test_a_pickle_keeps_the_size_of_batches():
-    """It was 1."""
+    """Its net came back with batches of one row."""
     model = SNNClassifier(**SMALL).fit(X, Y)
     loaded = pickle.loads(pickle.dumps(model))
     assert loaded.net_.batch_size == model.net_.batch_size == 16
     assert loaded.net_.optimizer_.param_groups[0]["weight_decay"] == 0.3
 
 
-# ---------------- parameters changed after fit
+# ---------------------------------------------------------------- parameters changed after fit
 
 
 def test_parameters_changed_after_fit_do_not_spoil_a_pickle(whole_cancer):
@@ -190,7 +190,7 @@ def test_a_dict_of_the_optimizer_changed_after_fit_does_not_spoil_a_pickle():
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-# ---------------- where it loads
+# ---------------------------------------------------------------- where it loads
 
 
 def test_a_model_fitted_on_a_missing_device_loads_on_the_cpu(whole_cancer, monkeypatch):

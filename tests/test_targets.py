@@ -15,7 +15,7 @@ from torch import nn
 
 from sksnn import SNNClassifier, SNNRegressor
 
-# ---------------- classes
+# ---------------------------------------------------------------- classes
 
 
 LABELS = {
@@ -39,7 +39,7 @@ def test_any_labels_come_back(whole_iris, labels):
     assert clf.score(X, labels[y]) == np.mean(predicted == labels[y])
 
 
-def test_booleans_and_boolean_objects(whole_cancer):
+def test_booleans_come_back_also_as_objects(whole_cancer):
     X, y = whole_cancer
     for labels in (y.astype(bool), y.astype(bool).astype(object)):
         clf = SNNClassifier(**LEARNING).fit(X, labels)
@@ -101,12 +101,12 @@ def test_the_criterion_that_fit_leaves_does_not_smooth_labels():
     assert net.criterion_(logits, torch.from_numpy(Y)).item() == pytest.approx(expected.item())
 
 
-# ---------------- tasks, and labels that are missing
+# ---------------------------------------------------------------- tasks, and labels that are missing
 
 
 @pytest.mark.parametrize("n_tasks", [1, 2, 3])
 @pytest.mark.parametrize("missing", [np.nan, -1])
-def test_multitask(gappy_tasks, n_tasks, missing):
+def test_tasks_have_one_probability_each(gappy_tasks, n_tasks, missing):
     X, Y = gappy_tasks
     Y = np.where(np.isnan(Y), missing, Y)[:, :n_tasks]
     clf = SNNClassifier(**LEARNING, missing_label=missing).fit(X, Y)
@@ -200,7 +200,7 @@ def test_a_task_of_one_class_warns(gappy_tasks):
     assert clf.predict(X)[:, 1].all()
 
 
-# ---------------- values
+# ---------------------------------------------------------------- values
 
 
 def test_regressor_keeps_one_column(whole_diabetes):
@@ -210,7 +210,7 @@ def test_regressor_keeps_one_column(whole_diabetes):
     np.testing.assert_array_equal(flat.predict(X), column.predict(X)[:, 0])
 
 
-def test_regression_with_missing_targets(whole_diabetes):
+def test_missing_targets_are_left_out_of_fit_and_score(whole_diabetes):
     X, y = whole_diabetes
     Y = np.column_stack([y, -3 * y + 7])
     Y[::3, 1] = np.nan

@@ -12,7 +12,7 @@ from helpers import (
     encode_in_chunks_of,
     forward_in_chunks_of,
     outputs,
-    targets,
+    targets_of,
 )
 from sklearn.base import clone
 
@@ -21,7 +21,7 @@ from sksnn import SNNClassifier, SNNRegressor
 
 def as_dtype(X, kind, dtype):
     """Make X, y and weights as tensors of a dtype, gaps marked by -1 where there is no NaN, and as arrays."""
-    X, y = (X - X.mean(axis=0)) / X.std(axis=0), targets(X)[kind]
+    X, y = (X - X.mean(axis=0)) / X.std(axis=0), targets_of(X)[kind]
     weight = np.arange(len(X)) % 3
     if dtype == "bool":
         tensors = [X > 0, np.nan_to_num(y) > 0, weight > 0]
@@ -60,9 +60,9 @@ def assert_alike(one, other, X_one, X_other, rtol=1e-9):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_tensors_from_elsewhere_are_the_same_numbers(cancer, read_shapes, kind, dtype, early_stopping):
-    """The road of tensors on a GPU and the road of arrays are two implementations of one fit.
+    """Tensors on a GPU and arrays go through two implementations of one fit.
 
-    On the former, X must never become an array. bfloat16 targets and weights are small: they may, but
+    In the former, X must never become an array. bfloat16 targets and weights are small: they may, but
     numpy has no such dtype.
     """
     tensors, arrays = as_dtype(cancer[0], kind, dtype)
@@ -79,7 +79,7 @@ def test_tensors_from_elsewhere_are_the_same_numbers(cancer, read_shapes, kind, 
 
 @pytest.mark.parametrize("kind", ["classifier", "tasks", "regressor", "outputs"])
 @pytest.mark.parametrize("what", ["y", "weight"])
-def test_scores_of_tensors_from_elsewhere(cancer, read_shapes, kind, what):
+def test_scores_of_tensors_from_elsewhere_are_those_of_arrays(cancer, read_shapes, kind, what):
     """What fit takes, score takes."""
     (X, y, weight), arrays = as_dtype(cancer[0], kind, "float32")
     fitted = for_dtype(kind, "float32").fit(*arrays)
@@ -88,14 +88,14 @@ def test_scores_of_tensors_from_elsewhere(cancer, read_shapes, kind, what):
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
-def test_tensors_from_elsewhere_in_lesser_precision(cancer, read_shapes, precision):
-    """Rows are encoded in float64 and rounded once, whichever road they come."""
+def test_tensors_from_elsewhere_agree_in_lesser_precision(cancer, read_shapes, precision):
+    """Rows are encoded in float64 and rounded once, wherever they come from."""
     X, y = cancer
     one, other = (SNNClassifier(**SMALL, precision=precision).fit(rows, y) for rows in (elsewhere(X), X))
     np.testing.assert_allclose(outputs(one, elsewhere(X)), outputs(other, X), atol=1e-4)
 
 
-def test_tensors_from_elsewhere_in_chunks(cancer, read_shapes, monkeypatch):
+def test_tensors_from_elsewhere_in_chunks_give_one_fit(cancer, read_shapes, monkeypatch):
     """Statistics, encoding, subsets and prediction of several chunks each."""
     X, y = cancer
     make = SNNClassifier(**SMALL, precision="float64", early_stopping=True)
@@ -107,7 +107,7 @@ def test_tensors_from_elsewhere_in_chunks(cancer, read_shapes, monkeypatch):
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("where", ["both", "X", "X_val"])
-def test_validation_rows_from_elsewhere(cancer, read_shapes, where, standardize):
+def test_validation_rows_may_lie_elsewhere(cancer, read_shapes, where, standardize):
     """X and X_val may lie in different places."""
     X, y = cancer
     make = SNNClassifier(**SMALL, precision="float64", standardize=standardize, lr_schedule="constant")
@@ -138,7 +138,7 @@ def test_training_goes_on_with_tensors_from_elsewhere(cancer, read_shapes):
 
 
 @pytest.mark.parametrize("form", ["reversed", "read-only", "strided", "series"])
-def test_weights_of_any_layout_beside_a_tensor_from_elsewhere(cancer, read_shapes, form):
+def test_weights_of_any_layout_go_beside_a_tensor_from_elsewhere(cancer, read_shapes, form):
     """torch takes no array of negative strides, and warns of a read-only one."""
     X, y = cancer
     weight = np.linspace(0.5, 2, len(y))
@@ -174,7 +174,7 @@ def test_a_tensor_from_elsewhere_stays_as_it_is(cancer, read_shapes, standardize
 @pytest.mark.parametrize(("device", "early_stopping"), [("cuda", True), ("cuda", False), ("cpu", True)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ESTIMATORS)
-def test_tensors_on_cuda(cancer, kind, dtype, device, early_stopping):
+def test_tensors_on_cuda_are_the_same_numbers(cancer, kind, dtype, device, early_stopping):
     """The real thing, where operands on two devices and arrays of X are errors, whoever trains."""
     tensors, arrays = as_dtype(cancer[0], kind, dtype)
     X, y, weight = (t.cuda() for t in tensors)
@@ -191,7 +191,7 @@ def test_tensors_on_cuda(cancer, kind, dtype, device, early_stopping):
             fitted.predict(X)
 
 
-# ---------------- tensors that are refused
+# ---------------------------------------------------------------- tensors that are refused
 
 
 def assert_refused(read_shapes, cancer, X, message):
@@ -230,7 +230,7 @@ def test_tensors_from_elsewhere_of_a_wrong_form_are_refused(cancer, read_shapes,
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
-def test_the_first_number_that_is_none_is_named(cancer, read_shapes, dtype, value):
+def test_the_first_number_that_is_not_finite_is_named(cancer, read_shapes, dtype, value):
     """The first in reading order, of several."""
     X = torch.tensor(cancer[0]).to(getattr(torch, dtype))
     X[[3, 3, 7], [5, 6, 0]] = value

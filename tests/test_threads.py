@@ -21,7 +21,7 @@ from torch import nn
 from sksnn import SNNClassifier, SNNRegressor, _device
 from sksnn.networks import SNN
 
-# ---------------- the threads of a fit
+# ---------------------------------------------------------------- the threads of a fit
 
 
 class ThreadsSeen(Callback):
@@ -36,7 +36,7 @@ class ThreadsSeen(Callback):
 
 
 class TestThreads:
-    """The threads of small products waited for each other: 15 to 20 s for 0.2 s on a busy machine."""
+    """The threads of small products waited for each other: 15 to 20 s instead of 0.2 s on a busy machine."""
 
     @staticmethod
     def fitted(**params):
@@ -56,7 +56,7 @@ class TestThreads:
             SNNClassifier(**SMALL, callbacks=[Breaking()]).fit(X, Y)
         assert torch.get_num_threads() == 2
 
-    def test_large_ones_train_on_as_many_as_the_work_is_worth(self, monkeypatch):
+    def test_large_networks_train_on_as_many_as_the_work_is_worth(self, monkeypatch):
         work = 16 * (5 * 16 + 16 * 2 + 16 * 16)
         sizes = {"hidden_layer_sizes": (16, 16), "batch_size": 16}
         for per_thread, expected in ((work // 2, 2), (work // 2 + 1, 1), (1, 2)):
@@ -64,7 +64,7 @@ class TestThreads:
             assert dict(self.fitted(**sizes).net_.callbacks_)["ThreadsSeen"].here_ == expected
 
     @pytest.mark.skipif(_device.torch_mkl() is None, reason="this torch has no MKL")
-    def test_products_in_torchs_own_library_heed_it_too(self):
+    def test_products_in_torchs_own_library_are_limited_too(self):
         """Once torch.set_num_threads was called, products went on with as many threads as it had said."""
         mkl, seen = _device.torch_mkl(), []
 
@@ -89,7 +89,7 @@ class TestThreads:
             assert torch.get_num_threads() == mkl.MKL_Get_Max_Threads() == 1
         assert mkl.MKL_Get_Max_Threads() == 2
 
-    def test_predictions_have_the_same_rule(self, monkeypatch):
+    def test_predictions_have_the_threads_that_their_rows_are_worth(self, monkeypatch):
         seen = []
 
         class Watching(nn.Module):
@@ -127,7 +127,7 @@ def n_threads():
     torch.set_num_threads(before)
 
 
-def test_threads_of_torch_stay_as_many(iris, n_threads):
+def test_torch_keeps_its_number_of_threads(iris, n_threads):
     """Whatever torch was given, also after a fit that failed."""
     clf = SNNClassifier(**SMALL, early_stopping=True).fit(*iris)
     assert torch.get_num_threads() == n_threads
@@ -138,7 +138,7 @@ def test_threads_of_torch_stay_as_many(iris, n_threads):
     assert torch.get_num_threads() == n_threads
 
 
-def test_threads_of_torch_stay_as_many_in_threads(iris, n_threads):
+def test_torch_keeps_its_number_of_threads_within_threads(iris, n_threads):
     def work(_):
         before = torch.get_num_threads()
         fitted = SNNClassifier(**SMALL).fit(*iris)
@@ -176,7 +176,7 @@ def test_workers_keep_the_threads_that_joblib_gives(iris, monkeypatch):
     assert torch.get_num_threads() == here
 
 
-# ---------------- fits and predictions side by side
+# ---------------------------------------------------------------- fits and predictions side by side
 
 
 @pytest.fixture

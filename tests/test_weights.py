@@ -11,7 +11,7 @@ from sklearn.utils import compute_class_weight
 
 from sksnn import SNNClassifier, SNNRegressor
 
-# ---------------- weights of rows
+# ---------------------------------------------------------------- weights of rows
 
 
 FULL_BATCH = {  # nothing but the gradient: no noise, no rounding worth mentioning
@@ -43,7 +43,7 @@ def test_weights_are_repetitions_when_nothing_is_random(Estimator, whole_cancer)
 @pytest.mark.parametrize("missing", [0.0, 0.4])
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=4, deadline=None, derandomize=True)
-def test_weights_are_copies(estimator, missing, seed):
+def test_a_weight_counts_as_copies_of_the_row(estimator, missing, seed):
     """With missing labels the loss was divided by labels of any weight: 0.003 of probability apart."""
     rng = np.random.default_rng(seed)
     tasks = np.where(rng.random(TASKS.shape) < missing, np.nan, TASKS)
@@ -62,7 +62,7 @@ def test_weights_are_copies(estimator, missing, seed):
 
 
 @unfinished
-def test_validation_weights_are_copies():
+def test_a_validation_weight_counts_as_copies_of_the_row():
     rng = np.random.default_rng(0)
     tasks = np.where(rng.random(TASKS.shape) < 0.4, np.nan, TASKS)
     weight = rng.integers(0, 4, len(X))
@@ -77,7 +77,7 @@ def test_validation_weights_are_copies():
 
 
 @pytest.mark.parametrize("estimator", [SNNClassifier(**SMALL), SNNRegressor(**SMALL)])
-def test_labels_on_rows_of_weight_0_alone_are_none(estimator):
+def test_labels_on_rows_of_weight_0_alone_are_refused(estimator):
     """A task whose labels all had weight 0 was fitted without a word."""
     tasks, weight = TASKS.copy(), np.ones(len(X))
     weight[:10] = 0
@@ -90,7 +90,7 @@ def test_labels_on_rows_of_weight_0_alone_are_none(estimator):
 
 
 @unfinished
-def test_a_class_on_rows_of_weight_0_alone_is_none():
+def test_a_class_on_rows_of_weight_0_alone_is_warned_of():
     tasks, weight = np.zeros((len(X), 2)), np.ones(len(X))
     tasks[::2, 0] = tasks[:10, 1] = 1
     weight[:10] = 0
@@ -119,7 +119,7 @@ def test_weights_count_in_the_score_of_several_outputs():
     assert model.score(X, targets, weight) == pytest.approx(expected)
 
 
-# ---------------- weights of classes
+# ---------------------------------------------------------------- weights of classes
 
 
 def test_class_weight_is_sample_weight(whole_cancer):
@@ -167,7 +167,7 @@ def test_classes_are_balanced_by_the_weight_of_their_rows():
     )
 
 
-def test_class_weight_of_tasks(gappy_tasks):
+def test_class_weights_hold_for_all_tasks_or_are_a_list(gappy_tasks):
     X, Y = gappy_tasks
     one = SNNClassifier(**LEARNING, class_weight={0: 1, 1: 5}).fit(X, Y)
     each = SNNClassifier(**LEARNING, class_weight=[{0: 1, 1: 5}] * 3).fit(X, Y)
@@ -185,7 +185,7 @@ def test_class_weight_of_tasks(gappy_tasks):
 
 
 @pytest.mark.filterwarnings("ignore:task 2 of y .column 2. has labels of one class only")
-def test_balanced_tasks_of_which_one_has_a_single_class():
+def test_balanced_weights_bear_a_task_of_one_class():
     tasks = np.column_stack([TASKS[:, :2], np.zeros(120)])
     model = SNNClassifier(**SMALL, class_weight="balanced").fit(X, tasks)
     alone = SNNClassifier(**SMALL, class_weight="balanced").fit(X, TASKS[:, :2])
@@ -193,7 +193,7 @@ def test_balanced_tasks_of_which_one_has_a_single_class():
     assert np.isfinite(model.predict_proba(X)).all()
 
 
-# ---------------- weights that are refused
+# ---------------------------------------------------------------- weights that are refused
 
 
 BAD_WEIGHTS = {
@@ -207,7 +207,7 @@ BAD_WEIGHTS = {
 
 
 @pytest.mark.parametrize(("weight", "message"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
-def test_bad_weights(whole_iris, weight, message):
+def test_sample_weights_that_cannot_be_are_refused(whole_iris, weight, message):
     X, y = whole_iris
     with raises(message):
         SNNClassifier(**LEARNING).fit(X, y, sample_weight=weight(len(X)))
@@ -221,17 +221,17 @@ CLASS_WEIGHTS = {
 
 
 @pytest.mark.parametrize(("class_weight", "message"), CLASS_WEIGHTS.values(), ids=CLASS_WEIGHTS)
-def test_bad_class_weights(gappy_tasks, class_weight, message):
+def test_class_weights_that_cannot_be_are_refused(gappy_tasks, class_weight, message):
     with raises(message):
         SNNClassifier(**LEARNING, class_weight=class_weight).fit(*gappy_tasks)
 
 
-def test_balanced_in_a_list_is_no_chunks_business(gappy_tasks):
+def test_balanced_in_a_list_is_refused_by_partial_fit(gappy_tasks):
     with raises("class_weight='balanced' cannot be used with partial_fit"):
         SNNClassifier(**LEARNING, class_weight=["balanced", None, None]).partial_fit(*gappy_tasks)
 
 
-def test_weights_that_a_split_leaves_out(whole_diabetes):
+def test_a_split_that_leaves_out_all_weight_is_an_error(whole_diabetes):
     X, y = whole_diabetes
     alone = np.zeros(len(y))
     settings = {**LEARNING, "early_stopping": True, "validation_fraction": 0.6}
