@@ -123,7 +123,7 @@ for estimator in (SNNClassifier, SNNRegressor):
 
 
 def test_torch_rows_are_taken_under_array_api_dispatch():
-    """They ended in "'torch.dtype' object has no attribute 'kind'". scipy reads its switch when it is imported."""
+    """'torch.dtype' object has no attribute 'kind', it said. scipy reads its switch when it is imported."""
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ARRAY_API], env=environment, check=True, capture_output=True

@@ -32,7 +32,7 @@ ROWS = {"dense": np.asarray, "sparse": sparse_rows, "tensor": torch.tensor}
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_predictions_do_not_depend_on_chunks(cancer, monkeypatch, kind, rows, chunk):
-    """In float64 to 1e-12, dense, sparse and as a tensor: rows neither get lost at the seams nor change places."""
+    """In float64 to 1e-12, in every form: rows neither get lost at the seams nor change places."""
     X = rows(cancer[0])
     fitted = clone(ESTIMATORS[kind]).fit(X, targets_of(cancer[0])[kind])
     expected = outputs(fitted, X)
