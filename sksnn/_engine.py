@@ -15,7 +15,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ._device import without_waiting
-from ._step import Autograd, Forward, WrittenOut
+from ._forward import Forward
+from ._step import Autograd, WrittenOut
 
 
 class NonFiniteLoss(Exception):

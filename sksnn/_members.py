@@ -2,7 +2,7 @@
 
 import math
 
-from ._rows import forward_rows
+from ._forward import forward_rows, widest_layer
 
 
 class Member:
@@ -35,11 +35,6 @@ class Member:
         if training:
             return self.rows.shuffled_batches(batch_size, self.generator)
         return self.valid.batches(max(batch_size, self._validation_rows))
-
-
-def widest_layer(network):
-    """Return the width of the widest layer, inputs included."""
-    return max((n for p in network.parameters() for n in p.shape), default=1)
 
 
 class BestEpoch:

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from . import _device
-from ._members import widest_layer
-from ._rows import Rows, encode, forward_rows
-from ._step import Forward
+from ._forward import Forward, forward_rows, widest_layer
+from ._rows import Rows, encode
 from ._validation import check_outputs
 from .architectures import build_network, multiply_adds
 from .encodings import chunk_slices, encoder_from, learn_encoder
@@ -47,8 +46,9 @@ class Model:
 
     def __init__(self, plan, target, generators, encoder):
         self.plan, self.target, self.generators = plan, target, generators
-        self.module = self._build(encoder)
-        self.work = multiply_adds(self.module.network, encoder.n_inputs)
+        with self.random_sources(), _device.memory_explained(self.device):
+            self.module = self._build(encoder)
+            self.work = multiply_adds(self.module.network, encoder.n_inputs)
         self.width = widest_layer(self.module.network)
         self.history, self.optimizer, self.resumes = [], None, False
         self._loaded_state = None
@@ -77,20 +77,20 @@ class Model:
         return _device.parameter_dtype(self.plan.precision, self.device)
 
     def _build(self, encoder):
+        """Build the network of the plan behind its encoder."""
         generators, plan = self.generators, self.plan
         init = torch.Generator().manual_seed(generators.init)
-        with self.random_sources(), _device.memory_explained(self.device):
-            network = build_network(
-                plan.architecture,
-                encoder.n_inputs,
-                plan.n_outputs,
-                plan.hidden_layer_sizes,
-                plan.dropout,
-                plan.input_dropout,
-                generator=init,
-                dropout_generator=generators.dropout,
-            )
-            return EncodedNetwork(encoder, network.to(self.device, self.dtype)).eval()
+        network = build_network(
+            plan.architecture,
+            encoder.n_inputs,
+            plan.n_outputs,
+            plan.hidden_layer_sizes,
+            plan.dropout,
+            plan.input_dropout,
+            generator=init,
+            dropout_generator=generators.dropout,
+        )
+        return EncodedNetwork(encoder, network.to(self.device, self.dtype)).eval()
 
     # ------------------------------------------------------------ computing
 

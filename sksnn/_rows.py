@@ -19,11 +19,6 @@ from scipy import sparse
 from ._device import without_waiting
 from .encodings import as_float64, chunk_slices
 
-# Size of a validation or prediction batch, in rows times the width of the widest layer: on a CPU what its
-# cache holds (2**18 float64 numbers are 2 MiB), elsewhere what keeps the device busy in bounded memory.
-CPU_FORWARD_ELEMENTS, FORWARD_ELEMENTS = 2**18, 2**22
-LEAST_FORWARD_ROWS = 256  # with fewer, weights are read more often than rows
-
 # Numbers gathered at once for minibatches: 2**18 float32 numbers are 1 MiB, which a core's cache holds.
 GATHERED_ELEMENTS = 2**18
 
@@ -123,12 +118,6 @@ def as_tensor(array):
     if array.dtype.kind != "f" or not array.flags.writeable or strange:
         array = np.array(array, dtype=np.float64)
     return torch.from_numpy(array)
-
-
-def forward_rows(width, device):
-    """Return how many rows a forward pass takes at once through layers of at most this width."""
-    elements = CPU_FORWARD_ELEMENTS if torch.device(device).type == "cpu" else FORWARD_ELEMENTS
-    return max(LEAST_FORWARD_ROWS, elements // max(1, width))
 
 
 # ---------------------------------------------------------------- rows on the device

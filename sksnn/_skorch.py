@@ -29,10 +29,9 @@ from skorch.callbacks.training import InputShapeSetter
 from skorch.history import History
 
 from ._engine import Engine, NonFiniteLoss, Observer, all_finite
-from ._members import widest_layer
+from ._forward import Forward, forward_rows, widest_layer
 from ._optimizers import carry_over, make_optimizer
-from ._rows import Rows, encode, forward_rows, n_batches
-from ._step import Forward
+from ._rows import Rows, encode, n_batches
 from ._target import Labels
 
 # ---------------------------------------------------------------- callbacks
@@ -200,6 +199,7 @@ class _Net(NeuralNet):
     """
 
     engine_: Engine | None = None  # while it trains
+    stop_ = False  # a callback may set it to end training with the present epoch
 
     def __init__(self, module, *, plan, trains, **kwargs):
         super().__init__(module, criterion=plan.loss(), train_split=None, history=LongHistory(), **kwargs)
@@ -318,7 +318,7 @@ class _Net(NeuralNet):
             losses = engine.run_epoch(len(self.history))
             self._write_epoch(losses, engine, (rows, valid), least)
             self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
-            if engine.end_epoch(len(self.history)):
+            if engine.end_epoch(len(self.history)) or self.stop_:
                 break
 
     def _write_epoch(self, losses, engine, datasets, least):

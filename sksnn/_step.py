@@ -10,8 +10,6 @@ Both have `gradient`, which leaves a gradient in every network's parameters, `is
 """
 
 import math
-from contextlib import nullcontext
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -40,38 +38,6 @@ elu_backward = torch.ops.aten.elu_backward.grad_input
 
 
 # ---------------------------------------------------------------- autograd
-
-
-class Forward:
-    """Compute outputs of encoded rows as the estimator's parameters say.
-
-    Parameters
-    ----------
-    n_outputs : int
-        Width that outputs must have.
-    own : bool
-        Whether networks are of this package, and so leave their input alone.
-    autocast : bool
-        Whether to compute in bfloat16.
-    """
-
-    def __init__(self, n_outputs, own, autocast):
-        self.n_outputs, self.own, self.autocast = n_outputs, own, autocast
-
-    def __call__(self, network, x):
-        """Compute the outputs, (n, n_outputs), in the dtype of the weights."""
-        # Inside of the caller's autocast a cache would keep weights that steps have changed since.
-        bf16 = partial(torch.autocast, x.device.type, torch.bfloat16, cache_enabled=False)
-        with bf16() if self.autocast else nullcontext():
-            # A module that changes its input in place must not change the rows, of which batches are views.
-            outputs = network(x if self.own else x.clone())
-        if getattr(outputs, "shape", None) != (len(x), self.n_outputs):
-            got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
-            raise ValueError(
-                f"architecture must map (n, {x.shape[1]}) to (n, {self.n_outputs}); for {len(x)} rows it "
-                f"returned {got}. Give its last layer n_outputs units, and return its output alone."
-            )
-        return outputs.float() if self.autocast else outputs
 
 
 class Autograd:

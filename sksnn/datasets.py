@@ -7,7 +7,6 @@ and the folder for its files.
 import io
 import pickle
 import re
-import warnings
 
 import numpy as np
 from scipy import sparse
@@ -31,6 +30,7 @@ from ._datafiles import (
     text_lines,
     unzipped,
 )
+from ._warnings import warn_user
 
 __all__ = [
     "load_cifar10",
@@ -119,11 +119,9 @@ def _uci_from_archive(home, name, way_out):
     paths = [folder / f"{name}_R.dat"]
     if not paths[0].exists() and (folder / f"{name}_train_R.dat").exists():
         paths = [folder / f"{name}_train_R.dat", folder / f"{name}_test_R.dat"]
-        warnings.warn(
+        warn_user(
             f"The archive scales the training and the test file of {name!r} each by itself, so that equal "
-            "values may differ between them. An .npz file with the raw values is preferred.",
-            UserWarning,
-            stacklevel=3,
+            "values may differ between them. An .npz file with the raw values is preferred."
         )
     tables = [number_table(home.read(path, way_out), path, way_out, skiprows=1) for path in paths]
     if len({table.shape[1] for table in tables}) > 1 or tables[0].shape[1] < 3:

@@ -273,8 +273,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Raises
         ------
         ValueError
-            For the reasons that `fit` names, for ``early_stopping=True`` and ``class_weight="balanced"``,
-            which need all rows at once, and for labels not among the classes.
+            For the reasons that `fit` names, and for labels not among the classes.
+        AttributeError
+            With ``early_stopping=True`` and ``class_weight="balanced"``, which need all rows at once:
+            there is no such method then.
 
         Examples
         --------

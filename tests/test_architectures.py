@@ -138,8 +138,8 @@ def test_a_wrong_return_is_named(wrong):
         build_network(lambda i, o: wrong, 5, 3, (), 0, 0)
 
 
-def test_a_module_is_no_architecture(iris):
-    """Found by review: it was called with the widths, "takes 2 positional arguments but 3 were given"."""
+def test_a_module_is_refused_as_an_architecture(iris):
+    """It was called with the widths: "takes 2 positional arguments but 3 were given"."""
     with raises("got a module, Linear. Give its class, functools.partial(its class, ...), or", TypeError):
         SNNClassifier(architecture=nn.Linear(4, 3)).fit(*iris)
 
@@ -378,7 +378,7 @@ def test_only_unequal_widths_are_projected():
 
 
 def test_closed_gates_and_dropped_layers_carry_everything_on():
-    """Of 32 layers with dropout, a new highway network passes its inputs on."""
+    """A new highway network of 32 layers with dropout passes its inputs on."""
     net = make("highway", (6,) * 33, dropout=0.5, input_dropout=0)
     for block in net.blocks[1:]:
         nn.init.constant_(block.gate.bias, -1e3)

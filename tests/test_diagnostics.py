@@ -1,22 +1,19 @@
-"""Moments against numpy by hand and against the theory; verdicts on nets that really are ill; artists."""
+"""Moments against numpy by hand and against the theory; verdicts on nets that really are ill."""
 
-import json
 import pickle
-import sys
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SMALL, raises
+from conftest import SMALL, T, X, Y, raises
+from helpers import gaussian
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from skorch.callbacks import Callback
 from torch import nn
 
 from sksnn import SNNClassifier, SNNRegressor, _moments, diagnostics
@@ -26,8 +23,6 @@ from sksnn.diagnostics import (
     Finding,
     FixedPoint,
     LayerMomentsDisplay,
-    MomentHistoryDisplay,
-    MomentMapDisplay,
     TrainingCurveDisplay,
     check_self_normalization,
     layer_moments,
@@ -35,33 +30,11 @@ from sksnn.diagnostics import (
     network_moments,
 )
 from sksnn.networks import SNN, AlphaDropout, Dropout, lecun_normal_
-from sksnn.theory import ALPHA_01, LAMBDA_01, fixed_point, moment_map, moment_trajectory
-
-plt = pytest.importorskip("matplotlib.pyplot")
-plt.switch_backend("Agg")
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def recorded():
-    """A fitted classifier with recorded moments and validation losses, and its raw rows."""
-    X, y = np.random.RandomState(0).randn(200, 6) * 3 + 7, np.arange(200) % 2
-    X[:, 0] += 4 * y
-    model = SNNClassifier(**SMALL, callbacks=[MomentRecorder(50)], early_stopping=True)
-    return model.fit(X, y), X
+from sksnn.theory import ALPHA_01, LAMBDA_01, fixed_point, moment_trajectory
 
 
 def numbers(moments):
     return [array for layer in (moments.inputs, *moments.layers) for array in layer]
-
-
-def gaussian(n_rows, n_columns, seed=0):
-    return torch.randn(n_rows, n_columns, generator=torch.Generator().manual_seed(seed))
 
 
 def deep(depth, gain, activation=nn.SELU, width=64):
@@ -87,7 +60,7 @@ def numpy_selu(z):
     return LAMBDA_01 * np.where(z > 0, z, ALPHA_01 * (np.exp(np.minimum(z, 0)) - 1))
 
 
-def test_moments_against_a_forward_pass_in_numpy(recorded):
+def test_moments_are_those_of_a_forward_pass_in_numpy(recorded):
     model, X = recorded
     encoder, network = model.net_.module_.encoder, model.net_.module_.network
     h = encoder(torch.as_tensor(X)).numpy()
@@ -145,7 +118,7 @@ def test_every_architecture_shows_each_hidden_layer_once(architecture, cancer):
     network, seen = model.net_.module_.network, []
     output = network.layers[-1] if architecture == "snn" else network.output
     handle = output.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().numpy()))
-    model.net_.forward_rows(X.astype(np.float32))
+    model._model.outputs(X.astype(np.float32))
     handle.remove()
     assert_allclose(moments.layers[-1].mean, seen[0].mean(axis=0), atol=1e-5)
 
@@ -243,7 +216,7 @@ def test_an_estimator_stays_as_it_is(recorded):
     assert not model.net_.module_.training
 
 
-def test_errors(recorded, diabetes):
+def test_errors_name_what_is_wrong_and_what_to_do(recorded, diabetes, plt):
     model, X = recorded
     with pytest.raises(NotFittedError):
         layer_moments(SNNClassifier(), X)
@@ -262,17 +235,17 @@ def test_errors(recorded, diabetes):
         layer_moments(nn.Linear(2, 1), np.empty((0, 2)))
     with raises("the estimator has recorded no moments. Fit it with callbacks="):
         moment_history(linear)
-    for wrong in (0, 2.5, None, "all"):  # found by review: the last three were a bare TypeError
+    for wrong in (0, 2.5, None, "all"):  # the last three were a bare TypeError
         with raises(f"n_rows must be a whole number of at least 1; got {wrong!r}. Try 256."):
             SNNRegressor(**SMALL, callbacks=[MomentRecorder(wrong)]).fit(*diabetes)
     with raises("X must have at least 2 rows to compare; got 1. Give a few hundred."):
-        check_self_normalization(model, X[:1])  # found by review: "rows look alike"
+        check_self_normalization(model, X[:1])  # it said that "rows look alike"
     with raises("ax must be 2 axes, one above the other; got 1"):
         LayerMomentsDisplay(layer_moments(model, X)).plot(plt.subplots()[1])
 
 
-def test_a_module_s_rows_of_any_numeric_kind_agree():
-    """Found by review: sparse rows, whole numbers and truth values failed inside torch."""
+def test_rows_of_any_numeric_kind_agree_for_a_module(plt):
+    """Sparse rows, whole numbers and truth values failed inside torch."""
     network = SNN(4, 2, (6, 5), generator=torch.Generator().manual_seed(0))
     X = np.random.default_rng(0).integers(0, 2, (50, 4))
     dense = numbers(layer_moments(network, X.astype(float)))
@@ -291,7 +264,7 @@ def test_a_module_s_rows_of_any_numeric_kind_agree():
     assert LayerMomentsDisplay.from_estimator(network, sparse.csr_matrix(X)).lines_
 
 
-def test_sparse_rows_become_dense_a_chunk_at_a_time(monkeypatch):
+def test_sparse_rows_become_dense_chunk_by_chunk(monkeypatch):
     monkeypatch.setattr("sksnn._moments.CHUNK_ELEMENTS", 30)
     network, seen = SNN(3, 2, (6,)), []
     network.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
@@ -305,7 +278,7 @@ def test_indices_for_an_embedding_stay_whole():
 
 
 def test_an_exported_model_subtracts_in_float64():
-    """Found in repair of the above: its raw rows were cast to float32 before its encoder."""
+    """Its raw rows were cast to float32 before its encoder."""
     X = 1.7e9 + np.arange(100.0)[:, None]
     model = SNNRegressor(**SMALL, encoding=None).fit(X, np.arange(100.0))
     assert_allclose(layer_moments(model.net_.module_, X).inputs.variance, 1, rtol=1e-3)
@@ -319,8 +292,8 @@ def test_an_exported_model_subtracts_in_float64():
         (np.ones((3, 5)), "X must be rows that the module takes; got shape (3, 5).", RuntimeError),
     ],
 )
-def test_rows_that_a_module_cannot_take(rows, message, error):
-    """Found by review: torch's errors came bare, and a 1-D X was one row without a word."""
+def test_rows_that_a_module_cannot_take_are_refused(rows, message, error):
+    """torch's errors came bare, and a 1-D X was one row without a word."""
     with raises(message, error):
         layer_moments(SNN(4, 2, (6,)), rows)
 
@@ -349,7 +322,7 @@ def test_tensors_changed_in_place_and_gates_are_told_apart():
 
 
 def test_computed_weights_are_kept_once(monkeypatch):
-    """Found by review: weight norm's were kept anew of each chunk."""
+    """Those of weight norm were kept anew for each chunk."""
     seen = []
     keep = _moments._LayerWatch.moments
     monkeypatch.setattr(_moments._LayerWatch, "moments", lambda self, p: seen.append(self) or keep(self, p))
@@ -359,7 +332,7 @@ def test_computed_weights_are_kept_once(monkeypatch):
 
 
 def test_theorem_1_speaks_of_selus_only():
-    """Found by review: a ReLU network with normalised weights had a share_outside of 0."""
+    """A ReLU network with normalised weights had a share_outside of 0."""
     for activation, share in [(nn.SELU, 0.0), (nn.ReLU, np.nan)]:
         network = nn.Sequential(nn.Linear(50, 40), activation(), nn.Linear(40, 1))
         with torch.no_grad():
@@ -388,15 +361,15 @@ class TestVerdicts:
         assert str(verdict.findings[0]) in str(verdict)
         return verdict.findings[0]
 
-    def test_healthy(self, recorded, iris):
-        for model, X in (recorded, (SNNClassifier(max_epochs=10, random_state=0).fit(*iris), iris[0])):
-            verdict = check_self_normalization(model, X)
+    def test_a_healthy_net_has_no_findings(self, recorded, iris):
+        for model, rows in (recorded, (SNNClassifier(max_epochs=10, random_state=0).fit(*iris), iris[0])):
+            verdict = check_self_normalization(model, rows)
             assert verdict.healthy and verdict.findings == ()
             assert str(verdict).startswith(f"Healthy: {len(verdict.moments.layers)} hidden layers with means")
 
     @pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer, load_digits, load_diabetes])
     def test_default_nets_are_healthy(self, load):
-        """They leave Theorem 1's domain, which is no illness."""
+        """They leave Theorem 1's domain, which is not an illness."""
         X, y = load(return_X_y=True)
         estimator = SNNRegressor if load is load_diabetes else SNNClassifier
         verdict = check_self_normalization(estimator(random_state=0).fit(X, y), X)
@@ -407,7 +380,7 @@ class TestVerdicts:
         assert 0.55 < variance.min() < variance.max() < 18 and 0.54 < min(tau) < max(tau) < 1.1
         assert variance.min() < 0.8 if load is load_diabetes else variance.max() > 1.5
 
-    def test_weights_that_decayed_away(self, iris):
+    def test_weights_that_decayed_away_are_found(self, iris):
         """Variances from 0.3 to 32, in a net that still predicts: nothing holds them any more."""
         X, y = iris
         for seed in range(3):
@@ -442,7 +415,7 @@ class TestVerdicts:
         verdict = check_self_normalization(network, gaussian(500, 100))
         assert verdict.healthy and "have left" not in str(verdict)
 
-    def test_inputs_not_standardised(self, cancer):
+    def test_inputs_that_are_not_standardised_are_found(self, cancer):
         X, y = cancer
         X = (X - X.mean(axis=0)) / X.std(axis=0) + 5
         model = SNNClassifier(**SMALL, standardize=False).fit(X, y)
@@ -456,7 +429,7 @@ class TestVerdicts:
             "Subtract the columns' means" in self.judge(SNN(3, 1, (9,)), gaussian(50, 3) * 9, "inputs").remedy
         )
 
-    def test_lr_too_high(self, iris):
+    def test_a_rate_that_is_too_high_is_found(self, iris):
         X, y = iris
         model = SNNClassifier(lr=0.1, weight_decay=0.0, max_epochs=20, random_state=0).fit(X, y)
         assert "Use a smaller lr (now 0.1), max_grad_norm=1" in self.judge(model, X, "exploding").remedy
@@ -464,7 +437,7 @@ class TestVerdicts:
         finding = self.judge(model, X, "collapsed")
         assert "Use less weight_decay (now 0.3), a smaller lr (now 0.3)" in finding.remedy
 
-    def test_he_initialisation_at_depth_32(self, iris):
+    def test_he_initialisation_explodes_at_depth_32(self, iris):
         X, y = iris
         X = (X - X.mean(axis=0)) / X.std(axis=0)
         torch.manual_seed(0)
@@ -475,7 +448,7 @@ class TestVerdicts:
         assert "or use architecture='snn', fewer layers" in self.judge(model.fit(X, y), X, "exploding").remedy
         assert check_self_normalization(deep(32, gain=1)(4, 3), X).healthy
 
-    def test_torch_s_default_initialisation_at_depth_8(self):
+    def test_torchs_default_initialisation_vanishes_at_depth_8(self):
         layers = [part for _ in range(8) for part in (nn.Linear(64, 64), nn.SELU())]
         finding = self.judge(nn.Sequential(*layers, nn.Linear(64, 1)), gaussian(500, 64), "vanishing")
         assert "a tau of 0.33, not 1" in finding.problem
@@ -489,7 +462,7 @@ class TestVerdicts:
         )  # fmt: skip
         assert "Use architecture='snn'" in self.judge(model.fit(X, y), X, "vanishing").remedy
 
-    def test_dropout(self, cancer):
+    def test_too_much_dropout_is_found(self, cancer):
         X, y = cancer
         finding = self.judge(SNNClassifier(**SMALL, dropout=0.5).fit(X, y), X, "dropout")
         assert finding.remedy == "Use 0.05 or 0.1." and "A dropout of 0.5 leaves 20% of" in finding.problem
@@ -509,8 +482,8 @@ class TestVerdicts:
         [nn.Dropout(0.5), nn.Dropout1d(0.5), nn.FeatureAlphaDropout(0.9), nn.AlphaDropout(0.5), Dropout(0.5)],
     )
     @pytest.mark.parametrize("activation", [nn.SELU(), functional_selu], ids=["module", "function"])
-    def test_dropout_of_every_kind_behind_selus(self, dropout, activation):
-        """Found by review: only nn.Dropout beside an nn.SELU, and our AlphaDropout, were seen."""
+    def test_dropout_of_every_kind_is_found_behind_selus(self, dropout, activation):
+        """Only nn.Dropout beside an nn.SELU, and our AlphaDropout, were seen."""
         network = nn.Sequential(nn.Linear(64, 64), Function(activation), dropout, nn.Linear(64, 1))
         lecun_normal_(network[0].weight)
         problem = self.judge(network, gaussian(500, 64), "dropout").problem
@@ -525,7 +498,7 @@ class TestVerdicts:
         "point", [(0.0, 0.1), (0.0, 2.0), (0.1, 1.5), (0.0, 200.0), (-0.5, 1.0)], ids=str
     )
     def test_networks_for_other_fixed_points_are_healthy(self, point):
-        """Found by review: a variance of 0.1 or 200 was vanishing or exploding, whatever the fixed point."""
+        """A variance of 0.1 or 200 was called vanishing or exploding, whatever the fixed point."""
         network = SNN(64, 2, (256,) * 16, generator=torch.Generator().manual_seed(0), fixed_point=point)
         verdict = check_self_normalization(network, gaussian(500, 64))
         assert verdict.healthy and "Theorem 1" not in str(verdict), str(verdict)
@@ -538,7 +511,7 @@ class TestVerdicts:
                 layer.weight /= 30
         self.judge(network, gaussian(500, 64), "vanishing")
 
-    def test_tau_limits_are_those_of_the_network_s_selu(self):
+    def test_tau_limits_are_those_of_the_networks_selu(self):
         point = FixedPoint.of(SNN(3, 1, (4,), fixed_point=(0.0, 0.1)))
         least, largest = point.tau_limits
         assert 0.5 < least < 1 < 2.7 < largest
@@ -558,11 +531,11 @@ class TestVerdicts:
         problem = self.judge(network, gaussian(500, 1).expand(500, 64), "exploding").problem
         assert "weights with a tau of 1." in problem
 
-    def test_inputs_too_small(self):
+    def test_inputs_that_are_too_small_are_found(self):
         network = SNN(64, 1, (8,), generator=torch.Generator().manual_seed(0))
         self.judge(network, 0.3 * gaussian(500, 64), "inputs")
 
-    def test_weight_decay_is_no_remedy_for_large_weights(self, iris):
+    def test_less_weight_decay_is_not_advised_for_large_weights(self, iris):
         model = SNNClassifier(max_epochs=2, random_state=0).fit(*iris)
         with torch.no_grad():
             for layer in model.net_.module_.network.layers:
@@ -570,7 +543,7 @@ class TestVerdicts:
         remedy = self.judge(model, iris[0], "exploding").remedy
         assert remedy.startswith("Use a smaller lr") and "weight_decay" not in remedy
 
-    def test_not_finite(self):
+    def test_weights_that_are_not_finite_are_found(self):
         network = SNN(3, 1, (8, 8), generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             network.layers[1].weight[2] = np.inf
@@ -580,202 +553,15 @@ class TestVerdicts:
         assert str(Finding("inputs", 0, "It is hot.", "Cool it.")) == "It is hot. Cool it."
 
 
-# ---------------------------------------------------------------- recording
+def test_a_verdict_on_one_hidden_layer_is_in_the_singular():
+    model = SNNClassifier(**SMALL | {"n_layers": 1}).fit(X, Y)
+    assert str(check_self_normalization(model, X)).startswith("Healthy: 1 hidden layer with means from ")
 
 
-@pytest.mark.parametrize("architecture", ["snn", "batchnorm"])
-def test_recording_leaves_training_bit_identical(architecture, cancer):
-    settings = {**SMALL, "dropout": 0.1, "architecture": architecture}
-    plain = SNNClassifier(**settings).fit(*cancer)
-    watched = SNNClassifier(**settings, callbacks=[MomentRecorder(40)]).fit(*cancer)
-    assert watched.loss_curve_ == plain.loss_curve_
-    states = (model.net_.module_.state_dict() for model in (plain, watched))
-    for one, other in zip(*(state.values() for state in states), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_recording_keeps_the_fast_path(monkeypatch, cancer):
-    from sksnn._flat import FlatSNN
-
-    calls = []
-    forward = FlatSNN._forward
-    monkeypatch.setattr(FlatSNN, "_forward", lambda *args: calls.append(1) or forward(*args))
-    model = SNNClassifier(**SMALL, callbacks=[MomentRecorder()]).fit(*cancer)
-    assert len(calls) == sum(row["train_batch_count"] for row in model.net_.history)
-    assert not model.net_.wants_batches_
-
-
-def test_the_last_epoch_s_record_is_what_layer_moments_measures(cancer):
-    X, y = cancer
-    model = SNNClassifier(**SMALL, callbacks=[MomentRecorder()]).fit(X, y)
-    history, moments = moment_history(model), layer_moments(model, X)
-    assert_array_equal(history.epoch, np.arange(1, 6))
-    assert_array_equal(history.variance[-1], moments.variance)
-    assert_array_equal(history.mean[-1], moments.mean)
-    assert (history.variance[:, 0] == history.variance[0, 0]).all()  # the rows stay the same
-    few = SNNClassifier(**SMALL, callbacks=[MomentRecorder(3)]).fit(X, y)
-    assert_allclose(
-        moment_history(few).mean[-1], layer_moments(few, X[[0, 59, 119]]).mean, rtol=1e-5, atol=1e-7
-    )
-
-
-def test_records_are_json_and_survive_pickling_and_sparse_rows_and_warm_starts(recorded, cancer):
-    model, X = recorded
-    rows = json.loads(json.dumps([row["layer_means"] for row in model.net_.history]))
-    assert_array_equal(rows, moment_history(model).mean)
-    again = pickle.loads(pickle.dumps(model))
-    assert_array_equal(moment_history(again).variance, moment_history(model).variance)
-    X, y = cancer
-    model = SNNClassifier(**SMALL, warm_start=True).fit(sparse.csr_matrix(X), y)
-    model.set_params(callbacks=[("moments", MomentRecorder())]).fit(sparse.csr_matrix(X), y)
-    assert_array_equal(moment_history(model).epoch, np.arange(6, 11))
-
-
-def test_the_printed_table_has_no_lists(capsys, cancer):
-    SNNClassifier(**SMALL, verbose=2, callbacks=[MomentRecorder()]).fit(*cancer)
-    printed = capsys.readouterr().out
-    assert "train_loss" in printed and "layer_" not in printed
-
-
-class Interrupting(Callback):
-    def on_train_begin(self, net, **kwargs):
-        raise KeyboardInterrupt
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_recorder_bears_an_interruption_before_it_began(iris):
-    """Found by review: an AttributeError of its own took the interruption's place."""
-    assert SNNClassifier(**SMALL, callbacks=[Interrupting(), MomentRecorder()]).fit(*iris).n_iter_ == 0
-
-
-# ---------------------------------------------------------------- displays
-
-
-def test_layer_moments_display_draws_the_moments(recorded):
-    model, X = recorded
-    display = LayerMomentsDisplay.from_estimator(model, X, color="tab:red")
-    moments = layer_moments(model, X)
-    for i, name in enumerate(("mean", "variance")):
-        line = display.lines_[i]
-        assert_array_equal(line.get_xdata(), [0, 1, 2])
-        assert_array_equal(line.get_ydata(), getattr(moments, name))
-        assert line.get_color() == "tab:red" and line.axes is display.axes_[i]
-        vertices = display.bands_[i].get_paths()[0].vertices
-        values = getattr(moments.layers[-1], name)
-        ends = np.quantile(values, [0.05, 0.95])
-        assert_allclose(np.sort(np.unique(vertices[vertices[:, 0] == 2, 1])), ends)
-    assert [axis.get_ylabel() for axis in display.axes_] == ["mean", "variance"]
-    axes = plt.subplots(2)[1]
-    axes[1].set_xticks([0, 2])
-    assert LayerMomentsDisplay(moments).plot(axes).axes_[1] is axes[1]
-    assert_array_equal(axes[1].get_xticks(), [0, 2])  # a user's own ticks stay
-
-
-def test_moment_history_display_draws_the_history(recorded):
-    model, _ = recorded
-    display = MomentHistoryDisplay.from_estimator(model, linewidth=3)
-    history = moment_history(model)
-    for lines, values in zip(display.lines_, (history.mean, history.variance), strict=True):
-        assert_array_equal(np.transpose([line.get_ydata() for line in lines]), values)
-        assert {line.get_linewidth() for line in lines} == {3}
-        assert_array_equal(lines[0].get_xdata(), history.epoch)
-
-
-def test_moment_map_display_draws_the_flow():
-    display = MomentMapDisplay().plot(scale=20)
-    quiver = display.quiver_
-    mean, variance = quiver.X, quiver.Y
-    image = moment_map(mean, variance)
-    step = np.hypot(image[0] - mean, image[1] - variance)
-    assert_allclose(quiver.get_array(), step)
-    assert_array_equal(np.sign(quiver.U), np.sign(image[0] - mean))
-    assert_array_equal(np.sign(quiver.V), np.sign(image[1] - variance))
-    assert_allclose(np.hypot(quiver.U, quiver.V)[step > 1e-9], 1)
-    assert quiver.scale == 20
-    assert_allclose(np.ravel(display.point_.get_data()), (0, 1), atol=1e-9)
-    assert display.domain_.get_bbox().extents == pytest.approx([-0.1, 0.8, 0.1, 1.5])
-    assert display.path_ is None
-    assert MomentMapDisplay(tau=0.3).plot().point_ is None  # everything vanishes
-
-
-def test_moment_map_display_draws_a_network_s_way(recorded):
-    model, X = recorded
-    axis = plt.subplots()[1]
-    display = MomentMapDisplay.from_estimator(model, X, ax=axis)
-    moments = layer_moments(model, X)
-    assert_array_equal(display.path_.get_xdata(), moments.mean)
-    assert_array_equal(display.path_.get_ydata(), moments.variance)
-    assert display.ax_ is axis and display.figure_ is axis.figure
-
-
-def test_displays_of_another_fixed_point_mark_it():
-    """Found by review: they marked (0, 1), and Theorem 1's domain, which is about that one only."""
-    network = SNN(20, 2, (64,) * 4, generator=torch.Generator().manual_seed(0), fixed_point=(0.1, 2.0))
-    axes = LayerMomentsDisplay.from_estimator(network, gaussian(200, 20)).axes_
-    labels = [axis.get_legend_handles_labels()[1] for axis in axes]
-    assert "fixed point: 0.1" in labels[0] and "fixed point: 2" in labels[1]
-    assert "domain of Theorem 1" not in labels[0]
-    display = MomentMapDisplay.from_estimator(network, gaussian(200, 20))
-    assert (display.alpha, display.scale) == (network.alpha, network.scale)
-    assert_allclose(np.ravel(display.point_.get_data()), (0.1, 2), atol=1e-9)
-    assert display.domain_ is None
-    image = moment_map(display.quiver_.X, display.quiver_.Y, 0, 1, network.alpha, network.scale)
-    step = np.hypot(image[0] - display.quiver_.X, image[1] - display.quiver_.Y)
-    assert_allclose(display.quiver_.get_array(), step)
-    low, high = display.quiver_.Y.min(), display.quiver_.Y.max()
-    assert low < 2 < high
-
-
-def test_a_history_knows_the_fixed_point(cancer):
-    net = partial(SNN, hidden_layer_sizes=(9, 9), fixed_point=(0.0, 2.0))
-    model = SNNClassifier(**SMALL, architecture=net, callbacks=[MomentRecorder()]).fit(*cancer)
-    display = MomentHistoryDisplay.from_estimator(model, c="r", lw=3)
-    assert "fixed point: 2" in display.axes_[1].get_legend_handles_labels()[1]
-    assert display.lines_[0][0].get_color() == "r" and display.lines_[0][0].get_linewidth() == 3
-
-
-@pytest.mark.parametrize("path", [[[0.0, 0.0], [0.1, 1.2]], [[0.0, 1.0], [np.inf, 2.0], [0.1, np.nan]]])
-def test_a_path_of_any_numbers_is_drawn(path):
-    """From a variance of 0 on, from which there are no arrows; what is not finite is left out."""
-    display = MomentMapDisplay(path=path).plot()
-    assert np.isfinite(display.quiver_.X).all() and np.isfinite(display.quiver_.Y).all()
-    assert 0 < display.quiver_.Y.min() < 0.6
-    assert np.isfinite(display.quiver_.U).all() and len(display.path_.get_xdata()) == len(path)
-
-
-@pytest.mark.parametrize("path", [[], [1.0, 2.0], [[1.0, 2.0, 3.0]]])
-def test_a_path_of_another_shape_is_refused(path):
-    with raises(f"shape (n_layers + 1, 2); got shape {np.shape(path)}. None draws the flow alone."):
-        MomentMapDisplay(path=path).plot()
-
-
-def test_short_names_of_line_properties(recorded):
-    """Found by review: c and ms raised "Got both 'color' and 'c'"."""
-    display = LayerMomentsDisplay.from_estimator(*recorded, c="r", ms=3)
-    assert display.lines_[0].get_color() == "r" and display.lines_[0].get_markersize() == 3
-    assert_array_equal(display.bands_[0].get_facecolor()[0][:3], (1, 0, 0))
-    assert TrainingCurveDisplay([1.0, 2.0]).plot(lw=4, ls=":").lines_[0].get_linewidth() == 4
-
-
-def test_training_curve_display_draws_the_curves(recorded, diabetes):
-    model, _ = recorded
-    display = TrainingCurveDisplay.from_estimator(model, linestyle="--")
-    for line, key in zip(display.lines_, ("train_loss", "valid_loss"), strict=True):
-        assert_array_equal(line.get_ydata(), [row[key] for row in model.net_.history])
-        assert_array_equal(line.get_xdata(), np.arange(1, model.n_iter_ + 1))
-        assert line.get_linestyle() == "--"
-    assert_array_equal(display.best_.get_xdata(), [model.best_epoch_] * 2)
-    assert display.ax_.get_yscale() == "log"
-    assert TrainingCurveDisplay.from_estimator(model, log_scale=False).ax_.get_yscale() == "linear"
-    alone = TrainingCurveDisplay.from_estimator(SNNRegressor(**SMALL).fit(*diabetes))
-    assert len(alone.lines_) == 1 and alone.best_ is None
-    assert TrainingCurveDisplay([1.0, 0.0]).plot().ax_.get_yscale() == "linear"
-    later = TrainingCurveDisplay([3.0, 2.0, 1.0], [2.0, 1.0], best_epoch=3).plot()
-    assert_array_equal(later.lines_[1].get_xdata(), [2, 3])
-
-
-@pytest.mark.parametrize("display", [MomentMapDisplay(), TrainingCurveDisplay([1.0])])
-def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, display):
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with raises("Install it with pip install 'sksnn[plot]'", ImportError):
-        display.plot()
+def test_the_remedy_names_an_automatic_weight_decay():
+    """A format code for numbers met weight_decay='auto'."""
+    model = SNNRegressor(**SMALL).fit(X, T)
+    with torch.no_grad():
+        for layer in model.net_.module_.network.layers:
+            layer.weight.mul_(0.01)
+    assert "less weight_decay (now auto)" in check_self_normalization(model, X).findings[0].remedy

@@ -101,7 +101,7 @@ def test_sparse_bits_are_centred_each_and_scaled_alike(container, weight):
 
 @pytest.mark.parametrize("weight", [None, RARE_WEIGHT], ids=["unweighted", "weighted"])
 def test_sparse_columns_have_the_variance_that_the_equation_says(weight):
-    """Numbers on one common scale with bits swamped them: found by review."""
+    """Numbers on one common scale with bits swamped them."""
     values = RARE.toarray() * 1e4 + 3e4 * (RARE.toarray() != 0)  # income
     values[:, 1] = np.abs(RARE.toarray()[:, 1]).cumsum() + 1e6  # a full column, far from 0
     values[:, 2] = rng.poisson(0.3, len(values))  # counts
@@ -375,3 +375,47 @@ def test_an_encoder_is_rebuilt_from_its_state(encoding):
 def test_a_tensor_has_the_codes_of_an_array():
     X = torch.as_tensor(MIXED)
     assert_allclose(ColumnEncoder.fit(X)(X), ColumnEncoder.fit(MIXED)(X), atol=1e-12)
+
+
+def test_codes_of_columns_whose_sums_overflow():
+    """Cuts lie half-way between values, also where two values have no sum."""
+    column = np.array([[1.0], [1.25], [1.75]]) * 1e308
+    encoder = ColumnEncoder.fit(column, encoding="onehot", standardizer=Standardizer.identity(1))
+    np.testing.assert_allclose(encoder.low.numpy(), [-np.inf, 1.125e308, 1.5e308])
+
+
+def test_moments_are_taken_from_a_row_that_counts():
+    """Distances from a far row without weight would leave no digits to those that have some."""
+    rows = np.array([[1e15], [1.01], [2.03]])
+    mean, deviation = column_moments(rows, np.array([0, 1, 1]))
+    np.testing.assert_allclose((mean[0], deviation[0]), (1.52, 0.51), rtol=1e-12)
+
+
+@pytest.mark.parametrize("encoding", ["onehot", "thermometer"])
+def test_a_value_on_a_cut_belongs_below_it(encoding):
+    """As in np.digitize(right=True): an interval holds its upper end, and no cut is above itself."""
+    n_values = 3 if encoding == "onehot" else 90
+    encoder = ColumnEncoder.fit(np.arange(float(n_values))[:, None], encoding=encoding)
+    ends = encoder.low.numpy()
+    cuts = ends[np.isfinite(ends)]
+    below, at, above = (
+        encoder(torch.from_numpy(x)[:, None])[:, 1:] for x in (cuts - 0.25, cuts, cuts + 0.25)
+    )
+    assert len(cuts) == (2 if encoding == "onehot" else 8)
+    assert torch.equal(at, below) and not (at == above).all(dim=1).any()
+
+
+@pytest.mark.parametrize("value", [1.7e308, -1.7e308])
+def test_a_constant_column_of_the_largest_numbers_is_constant(value):
+    mean, deviation = column_moments(np.full((3, 1), value))
+    assert (mean[0], deviation[0]) == (value, 0)
+
+
+@pytest.mark.parametrize("seed", [4, 5])  # the rounded share is below 1, and above
+def test_a_constant_sparse_column_of_rows_with_weight_is_exactly_constant(seed):
+    """Sums of weights round; the share of rows that have an entry must not be 1 less an epsilon."""
+    weight = np.random.default_rng(seed).uniform(size=1000)
+    weight[:10] = 0
+    rows = sparse.csr_matrix(np.column_stack([np.full(1000, 3.7), np.arange(1000.0) % 7]))
+    scaled = Standardizer.fit(rows, weight)(torch.from_numpy(rows.toarray()))
+    assert (scaled[:, 0] == 0).all() and (scaled[:, 1] != 0).all()

@@ -46,7 +46,7 @@ def check_picture(figure):
         ("self_normalization", ["\nsnn ", "\nresnet ", "\nthe SNN. Healthy: 16 hidden layers"]),
     ],
 )
-def test_example(name, parts, tmp_path):
+def test_every_example_runs(name, parts, tmp_path):
     printed, figure = run_example(f"plot_{name}.py", tmp_path)
     check_picture(figure)
     for part in parts:
@@ -63,14 +63,14 @@ needs_tox21 = pytest.mark.skipif(not DATA, reason="needs the Tox21 data: SKSNN_D
         pytest.param(os.path.abspath(DATA or ""), 12, id="Tox21", marks=needs_tox21),
     ],
 )
-def test_multitask(data, n_tasks, tmp_path):
+def test_the_example_of_tasks_runs(data, n_tasks, tmp_path):
     printed, figure = run_example("plot_multitask_missing_labels.py", tmp_path, SKSNN_DATA=data)
     check_picture(figure)
     assert f"{n_tasks} tasks" in printed
 
 
 def test_every_example_of_the_gallery_is_run():
-    (cases,) = test_example.pytestmark
+    (cases,) = test_every_example_runs.pytestmark
     run = {name for name, _ in cases.args[1]} | {"multitask_missing_labels"}
     assert {path.stem.removeprefix("plot_") for path in EXAMPLES.glob("plot_*.py")} == run
 

@@ -20,7 +20,8 @@ from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from sksnn import SNNClassifier, SNNRegressor, _training
+from sksnn import SNNClassifier, SNNRegressor
+from sksnn._engine import Engine
 from sksnn.callbacks import MomentRecorder
 from sksnn.diagnostics import layer_moments
 
@@ -287,16 +288,16 @@ def test_memory_is_flat_over_200_fits():
     ids=lambda params: next(iter(params), "defaults"),
 )
 def test_the_host_does_not_wait_within_an_epoch(kind, params, monkeypatch):
-    """One look at the device an epoch, at its end: everything else is sent ahead."""
-    run = _training._FastLoop.run_single_epoch
+    """One look at the device per epoch, at its end: everything else is sent ahead."""
+    run = Engine.run
 
-    def watched(net, *args, **kwargs):
+    def watched(engine, *args, **kwargs):
         torch.cuda.set_sync_debug_mode("error")
         try:
-            return run(net, *args, **kwargs)
+            return run(engine, *args, **kwargs)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(_training._FastLoop, "run_single_epoch", watched)
+    monkeypatch.setattr(Engine, "run", watched)
     estimator, y = TARGETS[kind]
     estimator(**SMALL, **params, device="cuda").fit(X, y, sample_weight=WEIGHT)

@@ -109,7 +109,7 @@ def test_rows_of_weight_0_count_as_missing(ours, theirs, truth, prediction):
 
 
 @every_score
-def test_one_task_in_any_shape(ours, theirs, truth, prediction):
+def test_one_task_may_have_any_shape(ours, theirs, truth, prediction):
     expected = theirs(truth[:, 0], prediction[:, 0])
     for y in (truth[:, 0], truth[:, :1], truth[:, 0].tolist()):
         for p in (prediction[:, 0], prediction[:, :1]):
@@ -171,7 +171,7 @@ def test_scorers_are_scikit_learns_on_one_complete_task(name, model):
     ],
     ids=["logistic", "forest"],
 )
-def test_scorers_take_one_array_of_probabilities_a_task(name, model):
+def test_scorers_take_one_array_of_probabilities_per_task(name, model):
     model.fit(X[:40], LABELS[:40])
     y = np.where(MISSING, np.nan, LABELS)[40:]
     p = np.column_stack([q[:, 1] for q in model.predict_proba(X[40:])])
@@ -190,14 +190,14 @@ def test_probabilities_are_of_class_1_whatever_classes_fit_saw():
     assert metrics.masked_roc_auc_scorer(model, X, y) > 0.9
 
 
-def test_r2_scorer():
+def test_r2_scorer_is_scikit_learns_on_complete_targets():
     model = LinearRegression().fit(X, VALUES)
     expected = sklearn_metrics.r2_score(VALUES, model.predict(X))
     assert metrics.masked_r2_scorer(model, X, VALUES) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("n_tasks", [1, 2, 3])
-def test_scorers_in_cross_validation_and_searches(n_tasks):
+def test_scorers_work_in_cross_validation_and_searches(n_tasks):
     """Labels are -1 where missing, since scikit-learn's splitters refuse NaN; forests learn it as a class."""
     forest = RandomForestClassifier(20, max_depth=3, random_state=0)
     y = LABELS[:, 0] if n_tasks == 1 else np.where(MISSING, -1, LABELS)[:, :n_tasks]
@@ -211,7 +211,7 @@ def test_scorers_in_cross_validation_and_searches(n_tasks):
     assert -1 < search.best_score_ < 0
 
 
-def test_r2_scorer_in_a_search():
+def test_r2_scorer_works_in_a_search():
     grid = {"alpha": [1e-3, 1e6]}
     search = GridSearchCV(Ridge(), grid, cv=3, scoring=metrics.masked_r2_scorer, error_score="raise")
     assert search.fit(X, VALUES).best_params_ == {"alpha": 1e-3}
@@ -221,3 +221,19 @@ def test_negative_weights_are_refused():
     """A negative weight used to count as a missing label."""
     with pytest.raises(ValueError, match=re.escape("sample_weight must be non-negative numbers; got -1")):
         metrics.masked_accuracy_score([0, 1], [0, 1], sample_weight=[1, -1])
+
+
+@pytest.mark.parametrize(
+    ("score", "y", "prediction"),
+    [
+        (metrics.masked_roc_auc_score, [0, 1, 1], [0.1, 0.2, 0.3]),
+        (metrics.masked_average_precision_score, [0, 1, 1], [0.1, 0.2, 0.3]),
+        (metrics.masked_r2_score, [5.0, 1.0], [5.0, 2.0]),
+    ],
+)
+def test_rows_of_weight_0_make_no_task_computable(score, y, prediction):
+    """What is left has one class, or one value: no score, as if those rows were not there."""
+    weight = np.ones(len(y))
+    weight[0] = 0
+    assert np.isnan(score(y, prediction, sample_weight=weight))
+    assert np.isnan(score(y[1:], prediction[1:]))

@@ -446,7 +446,7 @@ def test_centred_weights_keep_their_sum_of_squares(width):
 
 
 def test_columns_that_share_a_factor_keep_their_variance():
-    """Found by review: the first layer was centred, too, which removes what all columns share."""
+    """The first layer was centred, too, which removes what all columns share."""
     x = normal(2000, 1, seed=2) + 0.3 * normal(2000, 20)
     x = ((x - x.mean(0)) / x.std(0)).float()
     net = SNN(20, 2, (256,) * 6, generator=seeded(), fixed_point=(0.1, 1.5)).eval()
@@ -458,12 +458,12 @@ def test_columns_that_share_a_factor_keep_their_variance():
 
 
 def test_slowly_attracting_fixed_points_are_taken():
-    """Found by review: those with a spectral radius near 1 were refused with a message about omega."""
+    """Those with a spectral radius near 1 were refused with a message about omega."""
     assert SNN(3, 2, (4,), fixed_point=(0.9624, 2.0)).fixed_point == (0.9624, 2.0)
 
 
 def test_another_fixed_point_inside_an_estimator_pickles(iris):
-    """Found by review: the docstring's recipe was a lambda, which does not."""
+    """The recipe in the docstring was a lambda, which does not."""
     net = partial(SNN, hidden_layer_sizes=(64,) * 8, fixed_point=(0.1, 1.5))
     model = SNNClassifier(architecture=net, max_epochs=2, random_state=0).fit(*iris)
     again = pickle.loads(pickle.dumps(model))

@@ -168,7 +168,7 @@ def test_uci_tunes_by_validation_rows_alone():
     assert tuned.settings == uci.SETTINGS[1] and model.n_iter_ == 40
 
 
-def test_regression(data, tmp_path):
+def test_regression_sets_are_scored_once(data, tmp_path):
     methods = ("--methods", "SNNRegressor", "Ridge", "--folds", 1)
     printed = run("regression.py", data, tmp_path / "out.csv", *methods)
     assert "4/4" in printed and "airfoil" in printed

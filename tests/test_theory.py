@@ -128,7 +128,7 @@ def test_parameters_invert_the_map(a, s, alpha, scale):
 
 @pytest.mark.parametrize(("variance", "alpha"), [(1e-300, 1), (1e300, np.sqrt(2 / np.pi) * 1e150)])
 def test_parameters_of_tiny_and_huge_variances(variance, alpha):
-    """Found by review: 1e-300 gave (nan, 0), its square being 0 in float64."""
+    """1e-300 gave (nan, 0), its square being 0 in float64."""
     parameters = selu_parameters(0, variance)
     assert_allclose(parameters[0], alpha, rtol=1e-9)
     assert_allclose(moment_map(0, variance, 0, 1, *parameters)[1], variance, rtol=1e-9)
@@ -457,7 +457,7 @@ NEAR_THE_LIMITS = {
 
 
 def test_fixed_point_near_the_limits_of_tau():
-    """Found by review: 1000 layers one by one did not settle, and attracting points were refused."""
+    """1000 layers one by one did not settle, and attracting points were refused."""
     tau = np.array(list(NEAR_THE_LIMITS))
     assert_allclose(fixed_point(0, tau)[1], list(NEAR_THE_LIMITS.values()), rtol=1e-12)
     for tau in (0.4956, 0.49627, 2.6481, 2.657, 2.6575):
@@ -475,7 +475,7 @@ def test_fixed_point_beside_a_cycle_is_no_answer(weights):
 
 
 def test_every_fixed_point_of_normalised_weights_attracts():
-    """So that `networks.SNN` need not ask; found by review: it refused 119 of 1500."""
+    """So that `networks.SNN` need not ask: it refused 119 of 1500."""
     variance = np.exp(np.linspace(-8, 8, 33))
     for share in np.linspace(-3, 3, 61):
         for mean, v in zip(share * np.sqrt(variance), variance, strict=True):
@@ -615,7 +615,7 @@ def test_theorems_2_and_3_bound_the_fixed_points():
         assert_allclose((variance.min(), variance.max()), (least, 2.2327), atol=2e-4)
 
 
-def test_is_in_domain():
+def test_is_in_domain_includes_the_corners():
     assert is_in_domain(0, 1)
     assert is_in_domain(0.1, 1.5, -0.1, 0.95)  # corners belong to it
     assert_array_equal(
@@ -664,7 +664,7 @@ def test_trajectory_pools_the_units_of_a_layer():
 
 
 def test_trajectory_refuses_before_any_layer():
-    """Found by review: without layers a negative variance came back."""
+    """Without layers a negative variance came back."""
     with pytest.raises(ValueError, match=re.escape("variance must be finite and not negative; got -1.0.")):
         moment_trajectory(0, -1, [])
 

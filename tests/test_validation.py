@@ -12,8 +12,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import DataConversionWarning
 
+from sksnn._rows import Table
 from sksnn._validation import (
-    Table,
     check_inputs,
     check_labels,
     check_same_length,
@@ -90,7 +90,7 @@ def test_sparse_inputs_become_csr(form):
     ],
     ids=["categories", "frame of categories", "NaN", "sparse NaN", "infinity", "1-D", "complex", "empty"],
 )
-def test_inputs_refused(X, message):
+def test_inputs_that_cannot_be_are_refused(X, message):
     with raises(message):
         check_inputs(Estimator(), X, reset=True)
 
@@ -113,7 +113,7 @@ def test_inputs_must_be_those_of_fit():
     [(None, None), ([1, 0, 2], [1, 0, 2]), (2, [2, 2, 2]), (pd.Series([1.0, 0, 2]), [1, 0, 2])],
     ids=["None", "list", "number", "series"],
 )
-def test_weights(weight, expected):
+def test_weights_become_float64_arrays(weight, expected):
     checked = check_weights(weight, 3)
     assert_array_equal(checked, expected)
     assert checked is None or checked.dtype == np.float64
@@ -132,7 +132,7 @@ def test_weights(weight, expected):
         ([1, np.inf, 1], "Input w contains infinity"),
     ],
 )
-def test_weights_refused(weight, message):
+def test_weights_that_cannot_be_are_refused(weight, message):
     with raises(message):
         check_weights(weight, 3, "w")
 
@@ -197,7 +197,7 @@ MIXED = "Unknown label type: y mixes strings and other objects; make them all st
         (np.zeros((2, 2, 2)), NAN, "Found array with dim 3"),
     ],
 )
-def test_labels_refused(y, missing_label, message):
+def test_labels_that_cannot_be_are_refused(y, missing_label, message):
     with raises(message):
         check_labels(y, missing_label, Estimator())
 
@@ -218,13 +218,13 @@ FRAMES = {
 
 
 @pytest.mark.parametrize(("y", "missing_label"), FRAMES.values(), ids=FRAMES)
-def test_task_labels(y, missing_label):
+def test_tasks_of_every_kind_become_one_array(y, missing_label):
     checked = check_labels(y, missing_label, Estimator())
     assert checked.dtype == np.float64
     assert_array_equal(checked, TASKS)
 
 
-def test_sparse_task_labels():
+def test_sparse_tasks_become_dense():
     assert_array_equal(check_labels(sparse.csr_matrix([[0, 1], [1, 0]]), NAN, Estimator()), [[0, 1], [1, 0]])
 
 
@@ -247,7 +247,7 @@ ONLY = "a 2-D y must hold the labels 0, 1 and missing_label="
         ([["a", 1], [0, 1]], NAN, [ONLY + "nan, one column a task: could not convert string to float: 'a'"]),
     ],
 )
-def test_task_labels_refused(y, missing_label, messages):
+def test_tasks_that_cannot_be_are_refused(y, missing_label, messages):
     for message in messages:
         with raises(message):
             check_task_labels(y, missing_label)
@@ -268,7 +268,7 @@ def test_task_labels_refused(y, missing_label, messages):
     ],
     ids=["1-D", "column", "missing", "minus one", "nullable", "torch"],
 )
-def test_targets(y, missing_label, expected):
+def test_targets_of_every_kind_become_one_array(y, missing_label, expected):
     checked = check_targets(y, missing_label, Estimator())
     assert checked.dtype == np.float64
     assert_array_equal(checked, expected)
@@ -286,7 +286,7 @@ def test_targets(y, missing_label, expected):
         (["low", "high"], NAN, "could not convert string to float: 'low'"),
     ],
 )
-def test_targets_refused(y, missing_label, message):
+def test_targets_that_cannot_be_are_refused(y, missing_label, message):
     with raises(message):
         check_targets(y, missing_label, Estimator())
 

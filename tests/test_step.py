@@ -13,7 +13,8 @@ from skorch.callbacks import Callback, Checkpoint, Freezer, GradientNormClipping
 from torch import nn
 
 from sksnn import SNNClassifier, SNNRegressor
-from sksnn._flat import ELEMENTWISE, FlatSNN
+from sksnn._rows import Rows
+from sksnn._step import ELEMENTWISE, WrittenOut
 from sksnn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from sksnn.networks import SNN
 
@@ -40,6 +41,12 @@ def adam(net):
     return torch.optim.Adam([*net.parameters()], lr=0.01)
 
 
+def step(flat, x, criterion, y, weight=None):
+    """Compute the loss and the outputs of one network, and leave its gradient."""
+    losses, outputs = flat.gradient([(None, Rows(x, y, weight))], criterion)
+    return losses[0], outputs[0]
+
+
 def weights_first(net):
     """The order in which the loop gives parameters to an optimizer."""
     return sorted(net.parameters(), key=lambda p: p.ndim == 1)
@@ -49,7 +56,7 @@ def both_ways(monkeypatch, make):
     """Fit with the step written out, then with autograd."""
     written_out = make()
     with monkeypatch.context() as patch:
-        patch.setattr(FlatSNN, "fits", staticmethod(lambda network, optimizer: False))
+        patch.setattr(WrittenOut, "fits", staticmethod(lambda network, optimizer: False))
         return written_out, make()
 
 
@@ -70,13 +77,13 @@ def test_loss_and_gradient_are_autograds(sizes, dropout, input_dropout, n, weigh
     weight = torch.linspace(0.5, 2, n, dtype=torch.float64) if weighted else None
     criterion = CrossEntropy(label_smoothing=0.1).train()
     plain, net = (make_net(sizes, dropout, input_dropout) for _ in range(2))
-    flat = FlatSNN(net, adam(net))
+    flat = WrittenOut([net], adam(net))
     for _ in range(3):  # buffers are used again, gradients written over
         expected_output = plain(x)
         expected = criterion(expected_output, y, weight)
         plain.zero_grad()
         expected.backward()
-        loss, output = flat.gradient(x, criterion, y, weight)
+        loss, output = step(flat, x, criterion, y, weight)
         torch.testing.assert_close(loss, expected.detach(), **EXACT)
         torch.testing.assert_close(output, expected_output.detach(), **EXACT)
         for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
@@ -95,7 +102,7 @@ def test_float32_gradients_agree_to_1e_6(criterion, y):
     x = torch.randn(3, 4, generator=seeded())
     plain, net = (make_net((64, 64, 64), dtype=torch.float32) for _ in range(2))
     criterion(plain(x), y).backward()
-    FlatSNN(net, adam(net)).gradient(x, criterion, y)
+    step(WrittenOut([net], adam(net)), x, criterion, y)
     for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
 
@@ -103,19 +110,19 @@ def test_float32_gradients_agree_to_1e_6(criterion, y):
 def test_dropped_units_get_no_gradient_at_all():
     """One row: the bias of a unit is moved by nothing but its own derivative, which is exactly 0 there."""
     net = make_net((400,), dropout=0.5, dtype=torch.float32)
-    FlatSNN(net, adam(net)).gradient(torch.ones(1, 4), CrossEntropy(), torch.tensor([0]))
+    step(WrittenOut([net], adam(net)), torch.ones(1, 4), CrossEntropy(), torch.tensor([0]))
     share = (net.layers[0].bias.grad == 0).double().mean().item()
     assert share == pytest.approx(0.5, abs=4.5 * 0.5 / 20)
 
 
 def test_batches_of_different_sizes_share_nothing():
     net, criterion = make_net((5, 4), dropout=0.0), SquaredError()
-    flat = FlatSNN(net, adam(net))
+    flat = WrittenOut([net], adam(net))
     x, y = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64)
-    first = flat.gradient(x, criterion, y)[0]
+    first = step(flat, x, criterion, y)[0]
     gradient = net.layers[0].weight.grad.clone()
-    flat.gradient(x[:4], criterion, y[:4])
-    assert flat.gradient(x, criterion, y)[0] == first
+    step(flat, x[:4], criterion, y[:4])
+    assert step(flat, x, criterion, y)[0] == first
     assert torch.equal(net.layers[0].weight.grad, gradient)
 
 
@@ -123,7 +130,7 @@ def test_divergence_is_not_hidden():
     """Dropped units are set through -inf; a NaN among the inputs must come out all the same."""
     net = make_net((5, 4), dropout=0.5)
     x = torch.full((2, 4), torch.nan, dtype=torch.float64)
-    loss, _ = FlatSNN(net, adam(net)).gradient(x, CrossEntropy(), torch.tensor([0, 1]))
+    loss, _ = step(WrittenOut([net], adam(net)), x, CrossEntropy(), torch.tensor([0, 1]))
     assert loss.isnan()
 
 
@@ -133,10 +140,10 @@ def test_divergence_is_not_hidden():
 def test_the_network_sees_what_is_trained():
     net = make_net((5, 4))
     before, optimizer = copy.deepcopy(net.state_dict()), adam(net)
-    flat = FlatSNN(net, optimizer)
+    flat = WrittenOut([net], optimizer)
     assert flat.is_intact() and [p.ndim for p in optimizer.param_groups[0]["params"]] == [1, 1]
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-    flat.gradient(torch.ones(3, 4, dtype=torch.float64), CrossEntropy(), torch.tensor([0, 1, 2]))
+    step(flat, torch.ones(3, 4, dtype=torch.float64), CrossEntropy(), torch.tensor([0, 1, 2]))
     optimizer.step()
     assert not any(torch.equal(before[name], value) for name, value in net.state_dict().items())
     net.load_state_dict(before)
@@ -160,10 +167,10 @@ def test_the_optimizer_goes_in_and_out_with_its_moments(optimizer_class, groups)
             else optimizer_class(parameters, lr=1e-2)
         )
         for flattened in pattern:
-            flat = FlatSNN(net, optimizer) if flattened else None
+            flat = WrittenOut([net], optimizer) if flattened else None
             for _ in range(3):
                 if flattened:
-                    flat.gradient(x, CrossEntropy(), y)
+                    step(flat, x, CrossEntropy(), y)
                 else:
                     optimizer.zero_grad()
                     CrossEntropy()(net(x), y).backward()
@@ -180,26 +187,26 @@ def test_the_optimizer_goes_in_and_out_with_its_moments(optimizer_class, groups)
         torch.testing.assert_close(other["state"], state["state"], **EXACT)
 
 
-def test_what_fits():
+def test_the_fast_path_takes_what_it_computes_alike_and_leaves_the_rest():
     net = make_net((5,))
-    assert FlatSNN.fits(net, adam(net))
-    assert not FlatSNN.fits(nn.Linear(3, 2), adam(net))
-    assert not FlatSNN.fits(net, torch.optim.LBFGS(net.parameters()))
+    assert WrittenOut.fits([net], adam(net))
+    assert not WrittenOut.fits([nn.Linear(3, 2)], adam(net))
+    assert not WrittenOut.fits([net], torch.optim.LBFGS(net.parameters()))
 
     class Own(torch.optim.Adam):
         """May do anything."""
 
-    assert not FlatSNN.fits(net, Own(net.parameters()))
+    assert not WrittenOut.fits([net], Own(net.parameters()))
     other = SNN(4, 3, (5,), fixed_point=(0.1, 1.5))
-    assert not FlatSNN.fits(other, adam(other))
+    assert not WrittenOut.fits([other], adam(other))
     hook = net.layers[0].register_forward_hook(lambda *args: None)
-    assert not FlatSNN.fits(net, adam(net))
+    assert not WrittenOut.fits([net], adam(net))
     hook.remove()
     net.layers[1].bias.requires_grad_(False)
-    assert not FlatSNN.fits(net, adam(net))
+    assert not WrittenOut.fits([net], adam(net))
     parametrized = make_net((5,))
     nn.utils.parametrizations.weight_norm(parametrized.layers[0])
-    assert not FlatSNN.fits(parametrized, adam(parametrized))
+    assert not WrittenOut.fits([parametrized], adam(parametrized))
 
 
 # ---------------------------------------------------------------- whole fits
@@ -242,7 +249,7 @@ def test_going_on_is_the_same_both_ways(cancer, monkeypatch, change):
 
 def test_gradients_are_not_kept(cancer):
     clf = SNNClassifier(**SMALL).fit(*cancer)
-    assert clf.net_.flat_ is None
+    assert clf.net_.engine_ is None
     assert all(p.grad is None for p in clf.net_.module_.parameters())
     stepped = [p for group in clf.net_.optimizer_.param_groups for p in group["params"]]
     assert {id(p) for p in stepped} == {id(p) for p in clf.net_.module_.parameters()}
@@ -256,9 +263,10 @@ def test_predictions_during_training_are_of_the_present_weights(cancer):
     class Watch(Callback):
         def on_epoch_end(self, net, **kwargs):
             net.module_.eval()
-            seen.append(net.forward_rows(X[:5]).softmax(1).numpy())
+            seen.append(clf.predict_proba(X[:5]))
 
-    clf = SNNClassifier(**SMALL, callbacks=[Watch()]).fit(X, y)
+    clf = SNNClassifier(**SMALL, warm_start=True).fit(X, y)
+    clf.set_params(callbacks=[Watch()]).fit(X, y)
     assert len({proba.tobytes() for proba in seen}) == 4
     np.testing.assert_array_equal(seen[-1], clf.predict_proba(X[:5]))
 
@@ -371,7 +379,7 @@ def test_clipping_sees_the_gradients(cancer, monkeypatch):
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
 
 
-# ---------------------------------------------------------------- found by review
+# ---------------------------------------------------------------- callbacks that change the network
 
 
 class Do(Callback):
@@ -446,7 +454,7 @@ def changed_nets():
 @pytest.mark.parametrize("name", changed_nets())
 def test_a_changed_snn_is_left_to_autograd(name):
     net = changed_nets()[name]
-    assert not FlatSNN.fits(net, adam(net))
+    assert not WrittenOut.fits([net], adam(net))
 
 
 def test_parameters_own_their_memory_after_a_fit(cancer):
@@ -458,15 +466,15 @@ def test_parameters_own_their_memory_after_a_fit(cancer):
         assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
-def test_checkpoints_hold_one_state_a_parameter(cancer, tmp_path):
-    """They held two vectors' while training, which nothing outside of it could load."""
+def test_checkpoints_hold_one_state_per_parameter(cancer, tmp_path):
+    """While training they held the state of two vectors, which nothing outside of it could load."""
     callbacks = [Checkpoint(dirname=tmp_path, monitor=None, f_pickle="net.pkl")]
     clf = SNNClassifier(**SMALL, callbacks=callbacks).fit(*cancer)
     clf.net_.load_params(f_params=tmp_path / "params.pt", f_optimizer=tmp_path / "optimizer.pt")
     again = SNNClassifier(**SMALL, callbacks=[Freezer("network.layers.0.*"), LoadInitState(callbacks[0])])
     assert np.isfinite(again.fit(*cancer).predict_proba(cancer[0])).all()
     net = pickle.loads((tmp_path / "net.pkl").read_bytes())
-    assert net.flat_ is None and not net.trains_
+    assert net.engine_ is None
 
 
 def test_a_fit_with_checkpoints_is_the_same(cancer, tmp_path):

@@ -1,0 +1,54 @@
+"""A forward pass: how many rows at once, in which precision, and whether the outputs have the right shape."""
+
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+
+# Size of a validation or prediction batch, in rows times the width of the widest layer: on a CPU what its
+# cache holds (2**18 float64 numbers are 2 MiB), elsewhere what keeps the device busy in bounded memory.
+CPU_FORWARD_ELEMENTS, FORWARD_ELEMENTS = 2**18, 2**22
+LEAST_FORWARD_ROWS = 256  # with fewer, weights are read more often than rows
+
+
+def widest_layer(network):
+    """Return the width of the widest layer, inputs included."""
+    return max((n for p in network.parameters() for n in p.shape), default=1)
+
+
+def forward_rows(width, device):
+    """Return how many rows a forward pass takes at once through layers of at most this width."""
+    elements = CPU_FORWARD_ELEMENTS if torch.device(device).type == "cpu" else FORWARD_ELEMENTS
+    return max(LEAST_FORWARD_ROWS, elements // max(1, width))
+
+
+class Forward:
+    """Compute outputs of encoded rows as the estimator's parameters say.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Width that outputs must have.
+    own : bool
+        Whether networks are of this package, and so leave their input alone.
+    autocast : bool
+        Whether to compute in bfloat16.
+    """
+
+    def __init__(self, n_outputs, own, autocast):
+        self.n_outputs, self.own, self.autocast = n_outputs, own, autocast
+
+    def __call__(self, network, x):
+        """Compute the outputs, (n, n_outputs), in the dtype of the weights."""
+        # Inside of the caller's autocast a cache would keep weights that steps have changed since.
+        bf16 = partial(torch.autocast, x.device.type, torch.bfloat16, cache_enabled=False)
+        with bf16() if self.autocast else nullcontext():
+            # A module that changes its input in place must not change the rows, of which batches are views.
+            outputs = network(x if self.own else x.clone())
+        if getattr(outputs, "shape", None) != (len(x), self.n_outputs):
+            got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
+            raise ValueError(
+                f"architecture must map (n, {x.shape[1]}) to (n, {self.n_outputs}); for {len(x)} rows it "
+                f"returned {got}. Give its last layer n_outputs units, and return its output alone."
+            )
+        return outputs.float() if self.autocast else outputs
