@@ -4,16 +4,11 @@ Nothing is downloaded. Errors, and the notes of each function, name the address 
 and the folder for its files.
 """
 
-import io
-import pickle
-import re
-
 import numpy as np
-from scipy import sparse
-from scipy.io import mmread
 from sklearn.model_selection import ShuffleSplit, StratifiedKFold
 from sklearn.utils import Bunch
 
+from . import _tox21files
 from ._datafiles import (
     Home,
     arrays,
@@ -26,10 +21,8 @@ from ._datafiles import (
     numbered,
     pairs,
     similar_names,
-    text_columns,
-    text_lines,
-    unzipped,
 )
+from ._imagefiles import read_cifar_batch, read_cifar_jpegs, read_idx
 from ._warnings import warn_user
 
 __all__ = [
@@ -570,28 +563,6 @@ def _images(parts, feature_names, target_names, descr):
     )
 
 
-def _idx(home, name, shape, way_out):
-    """Read an idx file of bytes, gzipped or not, as an array of shape (n, *shape)."""
-    folders = ("mnist", "MNIST/raw")
-    path = home.path(*(f"{folder}/{name}{end}" for folder in folders for end in (".gz", "")))
-    content = home.read(path, way_out)
-    if path.suffix == ".gz":
-        content = unzipped(content, path, way_out)
-    # The header is two zeros, an 8 for bytes, the number of axes, and the length of each axis.
-    n_axes = 1 + len(shape)
-    start = 4 + 4 * n_axes
-    whole = len(content) >= start and content[:4] == bytes([0, 0, 8, n_axes])
-    axes = np.frombuffer(content[4:start], ">i4") if whole else ()
-    if not whole or tuple(axes[1:]) != shape:
-        raise damaged(path, f"it must be an idx file of bytes, {n_axes} axes, the last {shape}", way_out)
-    values = np.frombuffer(content[start:], np.uint8)
-    if len(values) != np.prod(axes, dtype=np.int64):
-        raise damaged(
-            path, f"it must have {np.prod(axes, dtype=np.int64)} bytes; it has {len(values)}", way_out
-        )
-    return values.reshape(axes)
-
-
 def load_mnist(*, data_home=None, return_X_y=False, as_frame=False):
     """Load MNIST, handwritten digits.
 
@@ -647,61 +618,14 @@ def load_mnist(*, data_home=None, return_X_y=False, as_frame=False):
             f"The four files of MNIST, {part}-images-idx3-ubyte.gz among them, were published at "
             f"{MNIST_ADDRESS}: put them in {home.folder / 'mnist'}."
         )
-        images = _idx(home, f"{part}-images-idx3-ubyte", (28, 28), way_out)
-        digits = _idx(home, f"{part}-labels-idx1-ubyte", (), way_out)
+        images = read_idx(home, f"{part}-images-idx3-ubyte", (28, 28), way_out)
+        digits = read_idx(home, f"{part}-labels-idx1-ubyte", (), way_out)
         if len(images) != len(digits):
             raise ValueError(f"MNIST has {len(images)} images but {len(digits)} labels: {part}. {way_out}")
         parts.append((images.reshape(len(images), -1), digits))
     names = [f"pixel{i}" for i in range(28 * 28)]
     bunch = _images(parts, names, np.arange(10).astype(str), MNIST_DESCR)
     return give(bunch, return_X_y, as_frame)
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickler that reads arrays only, and refuses anything that could run code."""
-
-    ARRAYS = {"_reconstruct", "ndarray", "dtype"}
-
-    def find_class(self, module, name):
-        """Return a class or function that pickled arrays need; refuse all others."""
-        numpys = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
-        if (module in numpys and name in self.ARRAYS) or (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _cifar_batch(home, path, way_out):
-    """Read an original batch: labels, and pixels of shape (n, 3072) with adjacent colours of each pixel."""
-    content = home.read(path, way_out)
-    try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        planes, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.uint8)
-        pixels = planes.reshape(len(labels), 3, 32 * 32).transpose(0, 2, 1)
-    except Exception as error:  # a damaged pickle can raise any error
-        raise damaged(path, f"it must be a batch of CIFAR-10; {error}", way_out) from error
-    return pixels.reshape(len(labels), -1), labels
-
-
-def _cifar_jpegs(home, path, way_out):
-    """Read JPEG copies: image i is the common header followed by its part of the body."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            f"{path} holds JPEG images, which need Pillow: pip install pillow. Or: {way_out}"
-        ) from error
-    data = arrays(home.read(path, way_out), ("headers", "body", "length", "y"), path, way_out)
-    header, body = data["headers"].tobytes(), data["body"].tobytes()
-    ends = np.cumsum(data["length"], dtype=np.int64)
-    images = np.empty((len(ends), 32 * 32 * 3), np.uint8)
-    if not ends.size or ends[-1] != len(body) or data["y"].shape != ends.shape:
-        raise damaged(path, "lengths, body and y do not fit together", way_out)
-    try:
-        for image, start, end in zip(images, ends - data["length"], ends, strict=True):
-            image[:] = np.asarray(Image.open(io.BytesIO(header + body[start:end]))).ravel()
-    except (OSError, ValueError) as error:
-        raise damaged(path, f"an image cannot be read; {error}", way_out) from error
-    return images, data["y"]
 
 
 def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
@@ -761,13 +685,15 @@ def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
     )
     copies = home.path("cifar10/train.npz")
     if copies.exists() and not originals.is_dir():
-        parts = [_cifar_jpegs(home, copies.with_name(f"{part}.npz"), way_out) for part in ("train", "test")]
+        parts = [
+            read_cifar_jpegs(home, copies.with_name(f"{part}.npz"), way_out) for part in ("train", "test")
+        ]
         said = "JPEG copies, not quite the originals: accuracies cannot be compared with published ones"
     else:
         names = [f"data_batch_{i}" for i in range(1, 6)]
-        batches = [_cifar_batch(home, originals / name, way_out) for name in names]
+        batches = [read_cifar_batch(home, originals / name, way_out) for name in names]
         train = tuple(np.concatenate(both) for both in zip(*batches, strict=True))
-        parts = [train, _cifar_batch(home, originals / "test_batch", way_out)]
+        parts = [train, read_cifar_batch(home, originals / "test_batch", way_out)]
         said = "the original images"
     if max(labels.max() for _, labels in parts) > 9:
         raise ValueError(f"The labels of CIFAR-10 must be 0 to 9. {way_out}")
@@ -778,8 +704,6 @@ def load_cifar10(*, data_home=None, return_X_y=False, as_frame=False):
 
 # ---------------------------------------------------------------- Tox21
 
-TOX21_ADDRESS = "http://bioinf.jku.at/research/DeepTox/tox21.zip"
-DENSITY = 0.05  # least density of the bits that the challenge's winners and the paper keep
 
 TOX21_DESCR = """\
 Tox21: {n} compounds, measured in twelve assays, many labels missing (NaN). The split of the Tox21 Data
@@ -793,125 +717,6 @@ compounds occur more than once, some in two folds: see inchikey.
 tuning: training compounds, and the {leaderboard} of the challenge's leaderboard, the paper's validation set.
 test: the {test} test compounds of the challenge{absent}.
 """
-
-
-def _tox21_way_out(home):
-    return (
-        f"Tox21 was published at {TOX21_ADDRESS}: unpack it, tox21_compoundData.csv and its other files, "
-        f"to {home.folder / 'tox21'}."
-    )
-
-
-def _is_task(name):
-    return name.startswith(("NR-", "SR-", "NR.", "SR."))
-
-
-def _bits(packed, n_bits):
-    return np.unpackbits(packed, axis=1, count=n_bits)
-
-
-def _tox21_from_npz(home, path, way_out):
-    """Read the compounds from a table and their features from an .npz file."""
-    table = text_columns(unzipped(home.read(path, way_out), path, way_out), path, way_out)
-    wanted = ("ecfp4_packed", "maccs_packed", "descriptors", "descriptor_names", "ok", "id")
-    features = path.with_name("tox21_features.npz")
-    data = arrays(home.read(features, way_out), wanted, features, way_out)
-    lacking = {"ID", "inchikey", "smiles", "smiles_std", "set", "CVfold"} - set(table)
-    if lacking or not any(map(_is_task, table)):
-        raise damaged(path, f"it lacks columns: {', '.join(sorted(lacking)) or 'assays'}", way_out)
-    if not np.array_equal(data["id"], table["ID"]):
-        raise damaged(features, "its compounds must be those of tox21.csv.gz, in the same order", way_out)
-    shapes = {key: data[key].shape for key in wanted}
-    n, d = len(data["id"]), len(data["descriptor_names"])
-    fit = [(n, 256), (n, 21), (n, d), (d,), (n,), (n,)]
-    if list(shapes.values()) != fit:
-        raise damaged(features, f"its arrays do not fit together: {shapes}", way_out)
-    # RDKit has 167 MACCS bits and does not use the first one.
-    blocks = [_bits(data["ecfp4_packed"], 2048), _bits(data["maccs_packed"], 167)[:, 1:], data["descriptors"]]
-    names = [f"ecfp4_{i}" for i in range(2048)] + [f"maccs_{i}" for i in range(1, 167)]
-    return Bunch(
-        table=table,
-        X=np.hstack(blocks, dtype=np.float32),
-        is_bit=np.arange(sum(block.shape[1] for block in blocks)) < len(names),
-        feature_names=names + data["descriptor_names"].tolist(),
-        parsed=data["ok"],
-        X_sparse=None,
-        smiles=table["smiles"],
-        smiles_std=table["smiles_std"],
-        what="ECFP4 and MACCS bits and descriptors, of RDKit; NaN where one could not be computed",
-    )
-
-
-def _tox21_part(home, folder, part, way_out):
-    """Read names, dense and sparse features, and labels of training or test compounds from the archive."""
-
-    def read(name):
-        path = folder / name
-        return path, unzipped(home.read(path, way_out), path, way_out)
-
-    path, content = read(f"tox21_labels_{part}.csv.gz")
-    labels = text_columns(content, path, way_out)
-    ids = next(iter(labels.values()))
-    path, content = read(f"tox21_dense_{part}.csv.gz")
-    head, *lines = text_lines(content, path, way_out)
-    n_dense = lines[-1].count(",") if lines else 0
-    names = [name.strip('"') for name in head.split(",")][-n_dense:]
-    dense_ids = [line.split(",", 1)[0].strip('"') for line in lines]
-    filled = re.sub(rb'(?<=,)(?:"?NA"?)?(?=[,\r\n]|$)', b"nan", content)
-    dense = number_table(
-        filled,
-        path,
-        way_out,
-        True,
-        skiprows=1,
-        delimiter=",",
-        quotechar='"',
-        usecols=range(1, n_dense + 1),
-    )
-    path, content = read(f"tox21_sparse_rownames_{part}.txt.gz")
-    rows = text_lines(content, path, way_out)
-    path, content = read(f"tox21_sparse_{part}.mtx.gz")
-    try:
-        bits = sparse.csr_array(mmread(io.BytesIO(content)))
-    except ValueError as error:
-        raise damaged(path, f"it must be a matrix in Matrix Market's format; {error}", way_out) from error
-    if not (ids.tolist() == dense_ids == rows and bits.shape[0] == len(ids)):
-        raise damaged(path, "labels, dense and sparse features must be of the same compounds", way_out)
-    return ids, names, dense, bits, {name: labels[name] for name in labels if _is_task(name)}
-
-
-def _tox21_from_archive(home, path, way_out):
-    """Read the original archive: dense features, and the bits that at least 5 % of training rows have."""
-    folder = path.parent
-    parts = [_tox21_part(home, folder, part, way_out) for part in ("train", "test")]
-    compounds = text_columns(home.read(path, way_out), path, way_out)
-    names_path = folder / "tox21_sparse_colnames.txt.gz"
-    content = unzipped(home.read(names_path, way_out), names_path, way_out)
-    bit_names = text_lines(content, names_path, way_out)
-    (ids, names, dense, bits, labels), (test_ids, test_names, test_dense, test_bits, test_labels) = parts
-    ids = np.concatenate([ids, test_ids])
-    row_of = {name: row for row, name in enumerate(compounds.get("ID", ()))}
-    known = row_of.keys() >= set(ids) and {"inchikey", "set", "CVfold"} <= compounds.keys()
-    if not known or names != test_names or list(labels) != list(test_labels):
-        raise damaged(path, "compounds and columns of the archive's files do not fit together", way_out)
-    if not bits.shape[1] == test_bits.shape[1] == len(bit_names):
-        raise damaged(names_path, f"it must have {bits.shape[1]} names; it has {len(bit_names)}", way_out)
-    dense_enough = np.flatnonzero(bits.count_nonzero(axis=0) >= DENSITY * bits.shape[0])
-    both = sparse.vstack([bits, test_bits], format="csr")
-    order = [row_of[name] for name in ids]
-    table = {name: compounds[name][order] for name in ("ID", "inchikey", "set", "CVfold")}
-    table |= {name.replace(".", "-"): np.concatenate([labels[name], test_labels[name]]) for name in labels}
-    return Bunch(
-        table=table,
-        X=np.hstack([np.vstack([dense, test_dense]), both[:, dense_enough].toarray()], dtype=np.float32),
-        is_bit=np.arange(len(names) + len(dense_enough)) >= len(names),
-        feature_names=names + [bit_names[i] for i in dense_enough],
-        parsed=np.ones(len(ids), dtype=bool),
-        X_sparse=both,
-        smiles=None,
-        smiles_std=None,
-        what="the archive's dense features, and those of its bits that 5 % of the training compounds have",
-    )
 
 
 def load_tox21(*, data_home=None, return_X_y=False, as_frame=False):
@@ -981,10 +786,10 @@ def load_tox21(*, data_home=None, return_X_y=False, as_frame=False):
     """
     home = Home(data_home)
     path = home.path("tox21/tox21.csv.gz", "tox21/tox21_compoundData.csv")
-    way_out = _tox21_way_out(home)
+    way_out = _tox21files.way_out_of(home)
     is_archive = path.suffix == ".csv"
-    found = (_tox21_from_archive if is_archive else _tox21_from_npz)(home, path, way_out)
-    table, tasks = found.table, [name for name in found.table if _is_task(name)]
+    found = (_tox21files.from_archive if is_archive else _tox21files.from_npz)(home, path, way_out)
+    table, tasks = found.table, [name for name in found.table if _tox21files.is_task(name)]
     try:
         y = floats([table[name] for name in tasks])
         cv_fold = floats([table["CVfold"]])[:, 0]
@@ -998,7 +803,7 @@ def load_tox21(*, data_home=None, return_X_y=False, as_frame=False):
     unfolded = int(np.isnan(cv_fold[train]).sum())
     descr = TOX21_DESCR.format(
         n=len(y),
-        address=TOX21_ADDRESS,
+        address=_tox21files.ADDRESS,
         what=found.what,
         unfolded=unfolded,
         leaderboard=len(of["validation"]),

@@ -27,7 +27,9 @@ IMPORTS = {
     "losses": set(),
     "metrics": set(),
     "encodings": set(),
-    "datasets": {"_datafiles", "_warnings"},
+    "_imagefiles": {"_datafiles"},
+    "_tox21files": {"_datafiles"},
+    "datasets": {"_datafiles", "_imagefiles", "_tox21files", "_warnings"},
     "_validation": {"metrics"},
     "_device": {"_warnings"},
     "networks": {"theory"},
@@ -51,7 +53,12 @@ IMPORTS = {
     "diagnostics": {"_displays", "_moments", "networks", "theory"},
     "callbacks": {"_moments"},
 }  # fmt: skip
-WITHOUT_TORCH = {"theory", "metrics", "_validation", "_warnings", "_datafiles", "datasets"}
+WITHOUT_TORCH = {"theory", "metrics", "_validation", "_warnings"} | {
+    "_datafiles",
+    "_imagefiles",
+    "_tox21files",
+    "datasets",
+}
 WITH_SKORCH = {"_skorch", "callbacks"}
 
 # Tripwires that ask for a cut, in lines of code and in methods.
