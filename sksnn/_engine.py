@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ._device import without_waiting
 from ._forward import Forward
+from ._members import Member
 from ._step import Autograd, WrittenOut
 
 
@@ -156,7 +157,7 @@ class Engine:
         for member in members:
             member.module.train(training)
         self.criterion.train(training)
-        found: list[tuple[list, list]] = [([], []) for _ in members]
+        found: dict[Member, tuple[list, list]] = {member: ([], []) for member in members}
         step = self.train_step if training else self.validation_step
         for batches in zip_longest(*[member.batches(self.plan.batch_size, training) for member in members]):
             turn = [pair for pair in zip(members, batches, strict=True) if pair[1] is not None]
@@ -164,15 +165,15 @@ class Engine:
                 for _, batch in turn:
                     observer.begin_batch(batch, training)
             losses, outputs = step(turn)
-            for (all_losses, n_labels), (_, batch), loss in zip(found, turn, losses, strict=False):
-                all_losses.append(loss)
-                n_labels.append(self.criterion.n_labels(batch.y))
+            for (member, batch), loss in zip(turn, losses, strict=True):
+                found[member][0].append(loss)
+                found[member][1].append(self.criterion.n_labels(batch.y))
             if observer.batches:
                 for (_, batch), loss, output in zip(turn, losses, outputs, strict=True):
                     observer.end_batch(batch, training, loss, output)
             n_turns += 1
         self.n_turns["train" if training else "valid"] = n_turns
-        return torch.stack([weighted_sum(*each) for each in found])
+        return torch.stack([weighted_sum(*each) for each in found.values()])
 
     def end_epoch(self, epoch):
         """Lower the rates, keep what is best, stop members without progress; return whether all are done."""

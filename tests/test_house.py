@@ -39,7 +39,7 @@ IMPORTS = {
     "_plan": {"_target", "networks"},
     "_members": {"_forward"},
     "_step": {"networks", "theory"},
-    "_engine": {"_device", "_forward", "_step"},
+    "_engine": {"_device", "_forward", "_members", "_step"},
     "_model": {"_device", "_forward", "_rows", "_validation", "architectures", "encodings", "networks"},
     "_skorch": {"_engine", "_forward", "_optimizers", "_rows", "_target"},
     "_divergence": {"_warnings", "encodings"},

@@ -1,0 +1,213 @@
+"""The engine: networks trained together are those trained alone, whatever is their own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sksnn._engine import Engine, NonFiniteLoss, Observer, all_finite
+from sksnn._members import BestEpoch, Member
+from sksnn._optimizers import make_optimizer
+from sksnn._plan import Plan
+from sksnn._rows import Rows
+from sksnn._step import Autograd, WrittenOut
+from sksnn.architectures import BatchNormNet
+from sksnn.encodings import Standardizer
+from sksnn.losses import BinaryCrossEntropy, CrossEntropy
+from sksnn.networks import SNN, EncodedNetwork
+
+LAWS = settings(max_examples=40, deadline=None, derandomize=True)
+PLAN = Plan(
+    architecture="snn", hidden_layer_sizes=(8, 5), n_outputs=3, dropout=0.1, input_dropout=0.0,
+    standardize=True, encoding=None, precision="float64", standardize_target=False,
+    n_rows=40, device="cpu", batch_size=16, optimizer="adamw", optimizer_params=None, lr=0.01,
+    lr_schedule="cosine", weight_decay=0.1, max_grad_norm=None, tol=0.0, n_iter_no_change=2,
+    loss=CrossEntropy, watched=False,
+)  # fmt: skip
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def make_rows(n, n_inputs, seed):
+    x = torch.randn(n, n_inputs, generator=seeded(seed), dtype=torch.float64)
+    return Rows(x, (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long())
+
+
+def make_member(seed, n=40, n_inputs=4, sizes=(8, 5), watched=False, network=SNN, dropout=0.1, tol=0.0):
+    net = network(n_inputs, 3, sizes, dropout, 0.1, seeded(seed), seeded(seed + 50)).double()
+    module = EncodedNetwork(Standardizer.identity(n_inputs), net)
+    valid = make_rows(15, n_inputs, seed + 100) if watched else None
+    best = BestEpoch(net, tol, patience=2) if watched else None
+    return Member(module, make_rows(n, n_inputs, seed), valid, seeded(seed + 200), best)
+
+
+def train(members, n_epochs=6, way=None, **changes):
+    """Train members together; return the engine, which has given everything back."""
+    plan = dataclasses.replace(PLAN, **changes)
+    parameters = [p for member in members for p in member.network.parameters()]
+    optimizer = make_optimizer(plan.optimizer, parameters, plan.lr, plan.weight_decay, plan.optimizer_params)
+    engine = Engine(members, plan.loss(), optimizer, plan)
+    assert way is None or type(engine.way) is way
+    engine.begin(n_epochs)
+    for epoch in range(1, n_epochs + 1):
+        engine.begin_epoch()
+        engine.run_epoch(epoch)
+        if engine.end_epoch(epoch):
+            break
+    engine.release()
+    return engine
+
+
+def assert_alike(together, alone):
+    for one, other in zip(together, alone, strict=True):
+        for phase in ("train", "valid"):
+            np.testing.assert_allclose(one.curves[phase], other.curves[phase], rtol=1e-9)
+        for p, q in zip(one.network.parameters(), other.network.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-8, atol=1e-10)
+
+
+# Settings of the members -> the way that their gradients take.
+KINDS = {
+    "alike": ({}, WrittenOut),
+    "other numbers of rows": ({"n": (40, 23, 57)}, Autograd),
+    "other inputs": ({"n_inputs": (4, 6, 3)}, Autograd),
+    "other widths": ({"sizes": ((8, 5), (6,), (3, 3, 3))}, Autograd),
+    "other rates": ({"dropout": (0.0, 0.1, 0.5)}, Autograd),
+    "batch norm": ({"network": (BatchNormNet,) * 3}, Autograd),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optimizer": "sgd", "optimizer_params": {"momentum": 0.9}}, {"max_grad_norm": 0.05}],
+    ids=["AdamW", "SGD", "clipped"],
+)
+def test_members_trained_together_are_those_trained_alone(kind, changes):
+    """Each with its own first weights, rows, order of rows and dropped units."""
+    own, way = KINDS[kind]
+
+    def make():
+        return [
+            make_member(seed, **{name: values[seed] for name, values in own.items()}) for seed in range(3)
+        ]
+
+    together, alone = make(), make()
+    train(together, way=way, **changes)
+    for member in alone:
+        train([member], **changes)
+    assert_alike(together, alone)
+
+
+@pytest.mark.parametrize("sizes", [(8, 5), ()])
+def test_both_ways_train_the_same_networks(sizes, monkeypatch):
+    written_out, autograd = ([make_member(seed, sizes=sizes) for seed in range(3)] for _ in range(2))
+    train(written_out, way=WrittenOut)
+    monkeypatch.setattr(WrittenOut, "fits", staticmethod(lambda networks, optimizer: False))
+    train(autograd, way=Autograd)
+    assert_alike(written_out, autograd)
+
+
+@pytest.mark.parametrize("way", [WrittenOut, Autograd])
+def test_a_member_that_is_done_is_left_alone_and_the_others_go_on(way):
+    """With early stopping at different epochs; a step of Adam without a gradient would move weights."""
+    network = SNN if way is WrittenOut else BatchNormNet
+
+    def make():
+        return [make_member(seed, watched=True, network=network, tol=0.02 * seed) for seed in range(4)]
+
+    together, alone = make(), make()
+    train(together, n_epochs=25, way=way, lr=0.05, lr_schedule="constant")
+    for member in alone:
+        train([member], n_epochs=25, lr=0.05, lr_schedule="constant")
+    n_epochs = {len(member.curves["train"]) for member in together}
+    assert len(n_epochs) > 1, "all stopped at once: the test shows nothing"
+    assert_alike(together, alone)
+    assert [m.best.best_epoch for m in together] == [m.best.best_epoch for m in alone]
+
+
+@LAWS
+@given(
+    k=st.integers(1, 4),
+    sizes=st.lists(st.integers(1, 7), max_size=3).map(tuple),
+    n=st.integers(1, 9),
+    dropout=st.sampled_from([0.0, 0.3]),
+    tasks=st.booleans(),
+)
+def test_the_gradient_of_several_networks_is_that_of_each(k, sizes, n, dropout, tasks):
+    """Loss, outputs and every gradient, also where labels are missing and rows have weights."""
+    criterion = BinaryCrossEntropy(masked=True) if tasks else CrossEntropy(label_smoothing=0.1)
+    batches = []
+    for j in range(k):
+        x, weight = torch.randn(n, 4, generator=seeded(j), dtype=torch.float64), None
+        y = (torch.arange(n) + j) % 3
+        if tasks:
+            y = torch.rand(n, 3, generator=seeded(j), dtype=torch.float64).round()
+            y[0, j % 3], weight = torch.nan, torch.linspace(0.5, 2, n, dtype=torch.float64)[:, None]
+        batches.append(Rows(x, y, weight))
+    networks, plain = (
+        [SNN(4, 3, sizes, dropout, 0.0, seeded(j), seeded(9 + j)).double().train() for j in range(k)]
+        for _ in range(2)
+    )
+    optimizer = torch.optim.Adam([p for network in networks for p in network.parameters()])
+    losses, outputs = WrittenOut(networks, optimizer).gradient([(None, b) for b in batches], criterion)
+    for j, batch in enumerate(batches):
+        output = plain[j](batch.inputs)
+        loss = criterion(output, batch.y, batch.weight)
+        loss.backward()
+        torch.testing.assert_close(losses[j], loss.detach())
+        torch.testing.assert_close(outputs[j], output.detach())
+        for p, q in zip(networks[j].parameters(), plain[j].parameters(), strict=True):
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_a_loss_that_is_not_a_number_is_noticed_at_the_end_of_its_epoch():
+    members = [make_member(0), make_member(1)]
+    members[1].rows.inputs[3, 2] = torch.nan
+    with pytest.raises(NonFiniteLoss) as caught:
+        train(members)
+    assert (caught.value.epoch, caught.value.phase) == (1, "train")
+    assert all_finite(members[:1]) and not all_finite(members)
+
+
+def test_an_observer_sees_the_batches_of_each_member_and_may_replace_parameters():
+    seen = []
+
+    class Watch(Observer):
+        def end_batch(self, batch, training, loss, output):
+            seen.append((len(batch), training, output.shape == (len(batch), 3)))
+
+        def see_gradient(self, batch):
+            if len(seen) == 2:
+                members[0].network.layers[0].weight.requires_grad_(False)
+
+    members = [make_member(0, watched=True), make_member(1, watched=True)]
+    parameters = [p for member in members for p in member.network.parameters()]
+    watch = Watch(batches=True, gradients=True, may_touch=True)
+    engine = Engine(members, CrossEntropy(), torch.optim.Adam(parameters), PLAN, watch)
+    assert isinstance(engine.way, WrittenOut)
+    engine.run_epoch(1)
+    assert isinstance(engine.way, Autograd)
+    assert seen == [(16, True, True)] * 4 + [(8, True, True)] * 2 + [(15, False, True)] * 2
+    frozen = members[0].network.layers[0].weight.clone()
+    engine.run_epoch(2)
+    assert torch.equal(members[0].network.layers[0].weight, frozen)
+
+
+def test_networks_own_their_parameters_after_training():
+    """With one optimizer state for each parameter, as if each had been trained alone."""
+    members = [make_member(seed) for seed in range(3)]
+    engine = train(members, way=WrittenOut)
+    for member in members:
+        for p in member.network.parameters():
+            assert p.untyped_storage().nbytes() == p.nbytes
+            assert engine.optimizer.state[p]["exp_avg"].shape == p.shape
+    trained = [p for group in engine.optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in trained} == {id(p) for m in members for p in m.network.parameters()}
+    assert all(type(p) is nn.Parameter for p in trained)
