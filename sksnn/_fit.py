@@ -182,7 +182,8 @@ class BaseSNN(BaseEstimator):
         best = valid_rows = None
         if valid is not None:
             start = earlier and self.best_epoch_
-            best = BestEpoch(model.module.network, self.tol, self.n_iter_no_change, start)
+            plan = model.plan
+            best = BestEpoch(model.module.network, plan.tol, plan.n_iter_no_change, start)
         net = make_net(model, self.callbacks, self.verbose, earlier)
         try:
             with model.training():

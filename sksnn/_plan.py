@@ -1,7 +1,7 @@
 """What is settled before training: every "auto" becomes a value here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,27 +31,39 @@ CLASSIFIER_BATCH, REGRESSOR_BATCH = (32, 256), (32, 64)
 AUTO_EPOCH_DECAY = 0.01
 
 
+# The fields of a plan that the first fit settles for those that go on (`warm_start`, `partial_fit`).
+FIXED = (
+    "architecture",
+    "n_outputs",
+    "hidden_layer_sizes",
+    "dropout",
+    "input_dropout",
+    "standardize",
+    "encoding",
+    "precision",
+    "standardize_target",
+)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is settled before training, and does not change while it goes on.
 
     Parameters
     ----------
-    architecture, dropout, input_dropout, standardize, precision, lr, lr_schedule, max_grad_norm, tol, \
-    n_iter_no_change, optimizer, optimizer_params, device
-        The estimator's parameters.
-    hidden_layer_sizes, encoding, batch_size, weight_decay
-        The estimator's parameters, with a value for "auto".
-    standardize_target : bool
-        The regressor's parameter; False for a classifier.
     n_outputs : int
         Width of the output layer.
+    hidden_layer_sizes : tuple of int
+        From the parameters of that name, `n_layers`, `n_units` and `layer_form`.
+    standardize_target : bool
+        The regressor's parameter; False for a classifier.
     n_rows : int
         Training rows with weight of the first fit, on which width and encoding depend.
     loss : callable
         Makes the loss of a fit.
-    watched : bool
-        Whether validation rows decide which epoch is best.
+    ...
+        All others are the estimator's parameters, with a value for "auto"; but `device` is as it was given,
+        so that a pickle loads where there is another.
     """
 
     architecture: str | Callable
@@ -76,7 +88,6 @@ class Plan:
     tol: float
     n_iter_no_change: int
     loss: Callable
-    watched: bool
 
     @property
     def own(self):
@@ -102,10 +113,6 @@ class Plan:
                     f"{name} cannot change while training goes on (warm_start or partial_fit): it was "
                     f"{before!r}, now {now!r}. Set it back, or fit with warm_start=False."
                 )
-
-
-#: The fields of a plan that may not change between fits with `warm_start` or `partial_fit`.
-FIXED = tuple(field.name for field in fields(Plan))[: [f.name for f in fields(Plan)].index("n_rows")]
 
 
 def make_plan(parameters, target, table, valid=None, earlier=None, lr_schedule=None):
@@ -156,8 +163,7 @@ def make_plan(parameters, target, table, valid=None, earlier=None, lr_schedule=N
         max_grad_norm=parameters.max_grad_norm,
         tol=parameters.tol,
         n_iter_no_change=parameters.n_iter_no_change,
-        loss=target.loss(parameters, masked, valid is not None),
-        watched=valid is not None,
+        loss=target.loss(parameters, masked, watched=valid is not None),
     )
 
 

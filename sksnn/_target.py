@@ -396,10 +396,15 @@ class Values(Target):
     def learned_from(self, table, parameters, first, is_chunk=False):
         """Learn mean and deviation of each output over the values present, once."""
         target = super().learned_from(table, parameters, first, is_chunk)
+        loss = losses.REGRESSION_LOSSES[parameters.loss]
         if not first:
+            if loss.inverse_link is not self.inverse_link:
+                raise ValueError(
+                    f"loss={parameters.loss!r} has another link function than the loss before, and cannot go "
+                    "on from its network. Set it back, or fit with warm_start=False."
+                )
             return target
         mean, deviation = np.zeros(self.n_outputs), np.ones(self.n_outputs)
-        loss = losses.REGRESSION_LOSSES[parameters.loss]
         columns = table.y.reshape(-1, self.n_outputs).T if parameters.standardize_target else []
         for task, y in enumerate(columns if loss.scales_target else []):
             present = ~np.isnan(y)

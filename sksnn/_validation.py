@@ -344,9 +344,9 @@ def check_targets(y, missing_label, estimator):
     return np.where(missing, np.nan, y)
 
 
-def check_same_length(X, y, sample_weight=None):
+def check_same_length(X, y):
     """Raise scikit-learn's error if the numbers of rows differ."""
-    check_consistent_length(X, y, *([] if sample_weight is None else [sample_weight]))
+    check_consistent_length(X, y)
 
 
 def encode_labels(y, classes, name="y"):

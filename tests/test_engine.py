@@ -26,7 +26,7 @@ PLAN = Plan(
     standardize=True, encoding=None, precision="float64", standardize_target=False,
     n_rows=40, device="cpu", batch_size=16, optimizer="adamw", optimizer_params=None, lr=0.01,
     lr_schedule="cosine", weight_decay=0.1, max_grad_norm=None, tol=0.0, n_iter_no_change=2,
-    loss=CrossEntropy, watched=False,
+    loss=CrossEntropy,
 )  # fmt: skip
 
 

@@ -1,17 +1,29 @@
 """The losses against torch.nn.functional and scikit-learn, their minima against closed forms."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import special
-from sklearn.metrics import log_loss, mean_absolute_error, mean_pinball_loss, mean_squared_error
+from sklearn.metrics import (
+    d2_tweedie_score,
+    log_loss,
+    mean_absolute_error,
+    mean_pinball_loss,
+    mean_squared_error,
+)
 from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import StrOptions
 
+from sksnn import SNNRegressor
 from sksnn.losses import (
+    REGRESSION_LOSSES,
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
@@ -291,3 +303,49 @@ def test_the_gradient_of_a_single_target_has_the_shape_of_the_output(loss):
 def test_the_gradient_of_nothing_present_is_0():
     value, gradient = SquaredError(masked=True).with_gradient(OUTPUT, torch.full_like(VALUES, torch.nan))
     assert value == 0 and not gradient.any()
+
+
+# ---------------------------------------------------------------- a loss with a link function
+
+
+class Poisson(MaskedLoss):
+    """The loss of counts: outputs are logarithms of their means."""
+
+    scales_target = False
+
+    @staticmethod
+    def inverse_link(output):
+        return np.exp(output)
+
+    def pointwise(self, output, y):
+        output = output.view_as(y)
+        return output.exp() - y * output
+
+    def slope(self, output, y):
+        return output.exp() - self._columns(y)
+
+    def best_constant(self, y, weight=None, n_outputs=None):
+        return self._weighted_mean(y, weight).log()
+
+
+@pytest.fixture
+def poisson(monkeypatch):
+    monkeypatch.setitem(REGRESSION_LOSSES, "poisson", Poisson)
+    constraints = {**SNNRegressor._parameter_constraints, "loss": [StrOptions(set(REGRESSION_LOSSES))]}
+    monkeypatch.setattr(SNNRegressor, "_parameter_constraints", constraints)
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_new_loss_with_a_link_is_a_class_and_a_line_in_the_table(poisson, warm_start):
+    """Counts whose means range over three orders of magnitude, in and out of a pickle."""
+    X = np.random.default_rng(0).uniform(-1, 1, size=(600, 2))
+    mean = np.exp(3 + 3 * X[:, 0])
+    y = np.random.default_rng(1).poisson(mean)
+    reg = SNNRegressor(loss="poisson", max_epochs=30, random_state=0, warm_start=warm_start).fit(X, y)
+    prediction = pickle.loads(pickle.dumps(reg)).predict(X)
+    assert (prediction > 0).all() and d2_tweedie_score(mean, prediction, power=1) > 0.95
+    np.testing.assert_array_equal(prediction, reg.predict(X))
+    if warm_start:
+        with raises("loss='huber' has another link function than the loss before"):
+            reg.set_params(loss="huber").fit(X, y)
+        np.testing.assert_array_equal(prediction, reg.predict(X))
