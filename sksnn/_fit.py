@@ -120,10 +120,10 @@ class BaseSNN(BaseEstimator):
         """
         with self._fitting(going_on=self.warm_start) as earlier:
             check_validation_rows(self, X_val, y_val, sample_weight_val)
-            target, table = self._read(X, y, sample_weight, earlier)
+            target, table = self._read(X, y, sample_weight, earlier and earlier.target)
             valid = None
             if X_val is not None:
-                _, valid = self._read(X_val, y_val, sample_weight_val, earlier, "_val", target)
+                _, valid = self._read(X_val, y_val, sample_weight_val, target, "_val")
             generators = earlier.generators if earlier else make_generators(self)
             if valid is None and stops_early(self, len(table.y)):
                 table, valid = split(table, target, self.validation_fraction, generators.split)
@@ -138,7 +138,8 @@ class BaseSNN(BaseEstimator):
     def _fit_chunk(self, X, y, sample_weight, classes=None):
         """Make one pass over a chunk of rows."""
         with self._fitting(going_on=True) as earlier:
-            target, table = self._read(X, y, sample_weight, earlier, classes=classes, is_chunk=True)
+            target = earlier and earlier.target
+            target, table = self._read(X, y, sample_weight, target, classes=classes, is_chunk=True)
             target = target.learned_from(table, self, first=earlier is None, is_chunk=True)
             plan = make_plan(self, target, table, None, earlier and earlier.plan, lr_schedule="constant")
             generators = earlier.generators if earlier else make_generators(self)
@@ -166,9 +167,8 @@ class BaseSNN(BaseEstimator):
         for name in [name for name in vars(self) if name.endswith("_") or name == "_model"]:
             delattr(self, name)
 
-    def _read(self, X, y, sample_weight, earlier, suffix="", target=None, **chunk):
-        """Check rows together with their target, and encode it; learn what it is if that is not known."""
-        target = earlier.target if earlier else target
+    def _read(self, X, y, sample_weight, target, suffix="", **chunk):
+        """Check rows together with their y, and encode it; learn what the target is if that is not known."""
         y = self._target_type.check(y, self, target)
         X = check_inputs(self, X, reset=target is None)
         check_same_length(X, y)
@@ -179,10 +179,9 @@ class BaseSNN(BaseEstimator):
 
     def _train(self, model, earlier, table, valid, n_epochs):
         """Train a model for some epochs, and publish it, also if training is interrupted; return its rows."""
-        best = valid_rows = None
+        plan, best, valid_rows = model.plan, None, None
         if valid is not None:
             start = earlier and self.best_epoch_
-            plan = model.plan
             best = BestEpoch(model.module.network, plan.tol, plan.n_iter_no_change, start)
         net = make_net(model, self.callbacks, self.verbose, earlier)
         try:
@@ -193,7 +192,7 @@ class BaseSNN(BaseEstimator):
                 net.train(member, n_epochs)
         except NonFiniteLoss as error:
             kept = best and best.best_epoch
-            explain_divergence(error, kept, model.plan, rows, valid_rows, net.optimizer_)
+            explain_divergence(error, kept, plan, rows, valid_rows, net.optimizer_)
         finally:
             if best is not None:
                 best.restore()
