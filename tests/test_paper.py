@@ -187,6 +187,19 @@ def test_defaults_keep_the_halves_apart(task, data, tmp_path):
     assert ("first half" in first) == bool(sets[0]) and "second half" in second
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_values_of_auto_are_those_of_a_fit(task, data, tmp_path):
+    assert "onehot" in run("defaults.py", data, "classification", "--auto")
+    defaults = load_script("defaults")
+    told = defaults.auto_values(task, n_columns=3).loc[500]
+    X = rng.normal(size=(500, 3))
+    model = defaults.TASKS[task][0](max_epochs=1, random_state=0).fit(X, (X[:, 0] > 0).astype(int))
+    group = model.net_.optimizer_.param_groups[0]
+    assert model.net_.module_.network.hidden_layer_sizes == told["layers"]
+    assert (model.net_.batch_size, round(group["weight_decay"], 4)) == (told["batch"], told["weight decay"])
+    assert getattr(model.net_.criterion_, "label_smoothing", 0) == told.get("label smoothing", 0)
+
+
 @pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
 def test_large_sets_beside_those_of_uci_are_for_choosing():
     defaults = load_script("defaults")

@@ -2,6 +2,7 @@
 
     SKSNN_DATA=... python examples/paper/defaults.py classification classification.csv --jobs 2
     SKSNN_DATA=... python examples/paper/defaults.py classification confirmed.csv --confirm --jobs 2
+    python examples/paper/defaults.py classification --auto     # what every "auto" stands for
 
 The sets are divided into two halves by a hash of their names. Candidates are compared on the first half, and
 the choice is confirmed on the second (--confirm); docs/paper.md says which results on the second half were
@@ -31,6 +32,8 @@ from records import Records, complete, mean_ranks, run_missing, score_classifier
 from sklearn.utils import Bunch
 
 from sksnn import SNNClassifier, SNNRegressor
+from sksnn._plan import make_plan, stops_early
+from sksnn._rows import Table
 from sksnn.datasets import (
     load_htru2,
     load_mnist,
@@ -202,6 +205,29 @@ def run_one(task, name, fold, parameters, n_rows):
     return score(model, data.X[train], data.y[train], data.X[test], data.y[test])
 
 
+def auto_values(task, n_columns=20):
+    """Tabulate what every "auto" of the default estimator stands for, by the number of training rows."""
+    estimator, rows = TASKS[task][0](), {}
+    for n_rows in (100, 500, 2_000, 2_001, 5_001, 20_000):
+        y = np.arange(n_rows) % 2
+        target = estimator._target_type.learn(y, estimator)
+        held_back = (
+            int(np.ceil(estimator.validation_fraction * n_rows)) if stops_early(estimator, n_rows) else 0
+        )
+        table = Table(np.empty((n_rows - held_back, n_columns)), y[held_back:], None)
+        plan = make_plan(estimator, target, table, valid=table if held_back else None)
+        smoothing = plan.loss.keywords.get("label_smoothing")
+        rows[n_rows] = {
+            "held back": held_back,
+            "layers": plan.hidden_layer_sizes,
+            "encoding": plan.encoding,
+            "batch": plan.batch_size,
+            "weight decay": round(plan.weight_decay, 4),
+            **({} if smoothing is None else {"label smoothing": smoothing}),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rows")
+
+
 def auc_ranks(results):
     """Return the column of mean ranks by AUC (1 is the best), or no column for regression."""
     return {"AUC rank": mean_ranks(complete(results, "auc").dropna())} if "auc" in results else {}
@@ -237,7 +263,8 @@ def main():
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("task", choices=list(TASKS))
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, nargs="?", default=Path("defaults.csv"))
+    parser.add_argument("--auto", action="store_true", help='print what every "auto" stands for, and end')
     parser.add_argument("--confirm", action="store_true", help="run START and CHOICE on the second half")
     parser.add_argument("--levers", nargs="+", metavar="NAME", help="run only these candidates")
     parser.add_argument("--folds", type=int, default=3)
@@ -246,6 +273,10 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     task = arguments.task
+    if arguments.auto:
+        print(f"{TASKS[task][0].__name__}(), 20 columns, two classes or one output")
+        print(auto_values(task).to_string())
+        return
     _, _, load, _, scores = TASKS[task]
     levers = {name: LEVERS[task][name] for name in arguments.levers or LEVERS[task]}
     levers = {"start": {}, "choice": CHOICE[task], **({} if arguments.confirm else levers)}
