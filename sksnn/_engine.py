@@ -16,8 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ._device import without_waiting
 from ._forward import Forward
-from ._members import Member
-from ._step import Autograd, WrittenOut
+from ._step import Autograd, WrittenOut, ways_of
 
 
 class NonFiniteLoss(Exception):
@@ -72,35 +71,28 @@ class Engine:
         self.observer = Observer() if observer is None else observer
         self.forward = Forward(plan.n_outputs, plan.own, plan.precision == "bf16")
         closure = inspect.signature(optimizer.step).parameters.get("closure")
-        self.sees_gradients = self.observer.gradients or plan.max_grad_norm is not None
         self.needs_closure = closure is not None and closure.default is inspect.Parameter.empty
         self.schedule = None
         self.active = list(members)  # those that are not done
         self.n_turns: dict[str, int] = {}  # of each phase of the present epoch
-        self.way: Autograd | WrittenOut
-        self.choose_way()
+        self.ways: list[Autograd | WrittenOut] = []
+        self.choose_ways()
 
     # ------------------------------------------------------------ ways to a gradient
 
-    def choose_way(self):
-        """Write the gradient out where networks and optimizer allow it, else use autograd."""
-        networks = [member.network for member in self.active]
-        alike = len({len(member.rows) for member in self.active}) == 1
-        if alike and self.plan.precision != "bf16" and WrittenOut.fits(networks, self.optimizer):
-            self.way = WrittenOut(networks, self.optimizer)
-        else:
-            self.way = Autograd(self.optimizer, self.forward)
+    def choose_ways(self):
+        """Train together what can be, with the gradient written out; each of the others by autograd."""
+        may_stack = self.plan.precision != "bf16"
+        self.ways = ways_of(self.active, self.optimizer, self.forward, may_stack)
+        self.active = [member for way in self.ways for member in way.members]
 
     def release(self):
         """Give networks and optimizer back as they are outside of training; return whether they differed."""
-        differed = isinstance(self.way, WrittenOut)
-        self.way.release()
-        self.way = Autograd(self.optimizer, self.forward)
-        return differed
+        return any([way.release() for way in self.ways])
 
     def _notice_touches(self):
         """Go on with autograd once something has been frozen, replaced or hooked."""
-        if self.observer.may_touch and not self.way.is_intact():
+        if self.observer.may_touch and not all(way.is_intact() for way in self.ways):
             self.release()
 
     # ------------------------------------------------------------ epochs
@@ -153,27 +145,49 @@ class Engine:
         sums : Tensor of shape (n_active, 2), on the device
             Of each member, the sum of its losses over labels, and the number of labels.
         """
-        members, observer, n_turns = self.active, self.observer, 0
-        for member in members:
+        for member in self.active:
             member.module.train(training)
         self.criterion.train(training)
-        found: dict[Member, tuple[list, list]] = {member: ([], []) for member in members}
-        step = self.train_step if training else self.validation_step
-        for batches in zip_longest(*[member.batches(self.plan.batch_size, training) for member in members]):
-            turn = [pair for pair in zip(members, batches, strict=True) if pair[1] is not None]
-            if observer.batches:
-                for _, batch in turn:
-                    observer.begin_batch(batch, training)
-            losses, outputs = step(turn)
-            for (member, batch), loss in zip(turn, losses, strict=True):
-                found[member][0].append(loss)
-                found[member][1].append(self.criterion.n_labels(batch.y))
-            if observer.batches:
-                for (_, batch), loss, output in zip(turn, losses, outputs, strict=True):
-                    observer.end_batch(batch, training, loss, output)
+        return self._train() if training else self._validate()
+
+    def _train(self):
+        """Take a step with each batch of the training rows."""
+        found: list[tuple[list, list]] = [([], []) for _ in self.ways]
+        n_turns = 0
+        for batches in zip_longest(*[way.batches(self.plan.batch_size) for way in self.ways]):
+            if self.observer.batches:
+                self._begin_turn(batches)
+            results = self.train_step(batches)
+            for (losses, n_labels), way, batch, result in zip(
+                found, self.ways, batches, results, strict=True
+            ):
+                if batch is not None:
+                    losses.append(result[0])
+                    n_labels.append(way.n_labels(batch, self.criterion))
+            if self.observer.batches:
+                self._end_turn(batches, results)
             n_turns += 1
-        self.n_turns["train" if training else "valid"] = n_turns
-        return torch.stack([weighted_sum(*each) for each in found.values()])
+        self.n_turns["train"] = n_turns
+        sums = [weighted_sum(*each) for each in found]
+        return sums[0] if len(sums) == 1 else torch.cat(sums)
+
+    @torch.no_grad()
+    def _validate(self):
+        """Compute the losses of the validation rows, without a gradient."""
+        sums, observer = [], self.observer
+        for member in self.active:
+            losses, n_labels = [], []
+            for batch in member.validation_batches(self.plan.batch_size):
+                if observer.batches:
+                    observer.begin_batch(batch, False)
+                output = self.forward(member.network, batch.inputs)
+                losses.append(self.criterion(output, batch.y, batch.weight))
+                n_labels.append(self.criterion.n_labels(batch.y))
+                if observer.batches:
+                    observer.end_batch(batch, False, losses[-1], output)
+            sums.append(weighted_sum(losses, n_labels))
+            self.n_turns["valid"] = len(losses)
+        return sums[0] if len(sums) == 1 else torch.cat(sums)
 
     def end_epoch(self, epoch):
         """Lower the rates, keep what is best, stop members without progress; return whether all are done."""
@@ -184,74 +198,79 @@ class Engine:
             done = member.best is not None and member.best.end_epoch(member.curves["valid"][-1], epoch)
             goes_on += [] if done else [member]
         if 0 < len(goes_on) < len(self.active):
-            self.way.release()
+            self.release()
             for member in self.active:
                 member.network.zero_grad()  # the optimizer leaves alone what has no gradient: those done
             self.active = goes_on
-            self.choose_way()
+            self.choose_ways()
         return not goes_on
 
     # ------------------------------------------------------------ steps
 
-    def train_step(self, turn):
+    def train_step(self, batches):
         """Take one optimization step.
 
         Parameters
         ----------
-        turn : list of (Member, Rows)
-            The batch of each member that has one.
+        batches : list of Rows or None
+            The batch of each way, if it has one left.
 
         Returns
         -------
-        losses : list of Tensor of shape ()
-        outputs : list of Tensor of shape (n, n_outputs)
-            Both from before the step.
+        results : list of (Tensor, Tensor) or None
+            Losses and outputs of each way from before the step: of shapes () and (n, n_outputs) for one
+            network, (k,) and (k, n, n_outputs) for several.
         """
         if self.observer.batches:
             self._notice_touches()
         if self.needs_closure:
-            return self._step_with_closure(turn)
-        found = self.way.gradient(turn, self.criterion)
-        if self.sees_gradients:
-            self._see_gradients(turn)
+            return self._step_with_closure(batches)
+        results = self._gradients(batches)
         self.optimizer.step()
-        return found
+        return results
 
-    def _step_with_closure(self, turn):
+    def _step_with_closure(self, batches):
         """Let an optimizer that asks for it compute the gradient as often as it wants."""
         steps = []
 
         def closure():
-            steps.append(self.way.gradient(turn, self.criterion))
-            self._see_gradients(turn)
-            return sum(steps[-1][0])
+            steps.append(self._gradients(batches))
+            return sum(result[0].sum() for result in steps[-1] if result is not None)
 
         self.optimizer.step(closure)
         return steps[0]
 
-    def _see_gradients(self, turn):
-        """Show the gradients, then scale down those that are too long."""
+    def _gradients(self, batches):
+        """Leave the gradient of its batch in each network's parameters; return losses and outputs."""
+        results = []
+        for way, batch in zip(self.ways, batches, strict=True):
+            results.append(way.rest() if batch is None else way.gradient(batch, self.criterion))
         if self.observer.gradients:
-            for _, batch in turn:
-                self.observer.see_gradient(batch)
+            for way, batch in zip(self.ways, batches, strict=True):
+                for part in [] if batch is None else way.parts(batch):
+                    self.observer.see_gradient(part)
             self._notice_touches()
         if self.plan.max_grad_norm is not None:
-            for member, _ in turn:
-                clip_grad_norm_(member.network.parameters(), self.plan.max_grad_norm)
+            for way, batch in zip(self.ways, batches, strict=True):
+                for member in [] if batch is None else way.members:
+                    clip_grad_norm_(member.network.parameters(), self.plan.max_grad_norm)
+        return results
 
-    @torch.no_grad()
-    def validation_step(self, turn):
-        """Compute losses and outputs of a batch of each member, without a gradient."""
-        outputs = [self.forward(member.network, batch.inputs) for member, batch in turn]
-        losses = [
-            self.criterion(output, batch.y, batch.weight)
-            for output, (_, batch) in zip(outputs, turn, strict=True)
-        ]
-        return losses, outputs
+    def _begin_turn(self, batches):
+        for way, batch in zip(self.ways, batches, strict=True):
+            for part in [] if batch is None else way.parts(batch):
+                self.observer.begin_batch(part, True)
+
+    def _end_turn(self, batches, results):
+        for way, batch, result in zip(self.ways, batches, results, strict=True):
+            if batch is not None:
+                losses, outputs = result if len(way.members) > 1 else ([result[0]], [result[1]])
+                for part, loss, output in zip(way.parts(batch), losses, outputs, strict=True):
+                    self.observer.end_batch(part, True, loss, output)
 
 
 def weighted_sum(losses, n_labels):
-    """Return the sum of the batches' losses times their labels, and of the labels, on the device."""
+    """Return the sums of the batches' losses times their labels, and of the labels, on the device: (k, 2)."""
     losses = torch.stack(losses)
     # An epoch's sum in float32 would round; mps has no float64.
     dtype = torch.float32 if losses.device.type == "mps" else torch.float64
@@ -259,7 +278,10 @@ def weighted_sum(losses, n_labels):
         n_labels = torch.stack(n_labels).to(dtype)
     else:
         n_labels = without_waiting(torch.tensor(n_labels, dtype=dtype), losses.device)
-    return torch.stack([losses.to(dtype) @ n_labels, n_labels.sum()])
+    if losses.ndim == 1:
+        return torch.stack([losses.to(dtype) @ n_labels, n_labels.sum()])[None]
+    n_labels = n_labels.view(len(losses), -1).expand_as(losses)
+    return torch.stack([(losses * n_labels).sum(0), n_labels.sum(0)], dim=1)
 
 
 def all_finite(members):

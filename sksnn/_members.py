@@ -30,10 +30,8 @@ class Member:
         width, device = widest_layer(self.network), rows.y.device
         self._validation_rows = forward_rows(width, device)
 
-    def batches(self, batch_size, training):
-        """Cut the training rows, shuffled, or the validation rows, in order, into batches."""
-        if training:
-            return self.rows.shuffled_batches(batch_size, self.generator)
+    def validation_batches(self, batch_size):
+        """Cut the validation rows into batches, in order."""
         return self.valid.batches(max(batch_size, self._validation_rows))
 
 

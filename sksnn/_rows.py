@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 
 from ._device import without_waiting
@@ -130,24 +131,32 @@ class Rows:
     ----------
     inputs : Tensor or LazyInputs
     y, weight : Tensor, default=None
+    index : Tensor of int64, default=None
+        Which of these rows are meant, and in which order; None are all. So several networks share inputs.
     """
 
-    def __init__(self, inputs, y=None, weight=None):
-        self.inputs, self.y, self.weight = inputs, y, weight
+    def __init__(self, inputs, y=None, weight=None, index=None):
+        self.inputs, self.y, self.weight, self.index = inputs, y, weight, index
 
     def __len__(self):
-        return len(self.inputs)
+        return len(self.inputs if self.index is None else self.index)
 
-    def __getitem__(self, index):
-        y, weight = (None if values is None else values[index] for values in (self.y, self.weight))
-        return Rows(self.inputs[index], y, weight)
+    def __getitem__(self, key):
+        key = key if self.index is None else self.index[key]
+        y, weight = (None if values is None else values[key] for values in (self.y, self.weight))
+        return Rows(self.inputs[key], y, weight)
 
-    def split(self, sizes):
+    def split(self, sizes, dim=0):
         """Cut dense rows into parts of these sizes, which are views."""
         nothing = [None] * len(sizes)
         values = (self.inputs, self.y, self.weight)
-        parts = [nothing if value is None else value.split(sizes) for value in values]
+        parts = [nothing if value is None else value.split(sizes, dim) for value in values]
         return [Rows(*part) for part in zip(*parts, strict=True)]
+
+    def unflatten(self, shape):
+        """View dense rows of several networks, one after the other, as (k, n, ...)."""
+        values = (self.inputs, self.y, self.weight)
+        return Rows(*(None if value is None else value.unflatten(0, shape) for value in values))
 
     def batches(self, size):
         """Cut the rows into batches, in order."""
@@ -166,19 +175,63 @@ class Rows:
         -----
         The rows of as many batches as stay small are gathered at once, and cut: views cost little.
         """
-        n = len(self)
-        if size >= n:  # the order within a full batch does not matter
+        if size >= len(self):  # the order within a full batch does not matter
             yield self[:]
             return
-        starts = [*training_starts(n, size)]
-        order = torch.randperm(n, generator=generator)
-        if torch.is_tensor(self.inputs):
-            order = without_waiting(order, self.inputs.device)
-        sizes = [j - i for i, j in pairwise([*starts, n])]
-        at_once = max(1, GATHERED_ELEMENTS // (size * self.inputs.shape[1]))
-        for i in range(0, len(starts), at_once):
-            some = sizes[i : i + at_once]
-            yield from self[order[starts[i] : starts[i] + sum(some)]].split(some)
+        order = self.shuffled(generator)
+        for rows, sizes in pieces(len(self), size, self.inputs.shape[1]):
+            yield from self[order[rows]].split(sizes)
+
+    def shuffled(self, generator):
+        """Draw an order of the rows, where their inputs are."""
+        order = torch.randperm(len(self), generator=generator)
+        return without_waiting(order, self.inputs.device) if torch.is_tensor(self.inputs) else order
+
+
+def shuffled_stacks(several, size, generators):
+    """Cut the rows of several networks into batches, (k, n, ...), each in a random order of its own.
+
+    Parameters
+    ----------
+    several : list of Rows
+        Of the same number of rows; fewer inputs than others have are filled up with columns of 0.
+    size : int
+    generators : list of torch.Generator
+        One for each network; a network gets the batches that it would get alone.
+    """
+    n, first = len(several[0]), several[0]
+    if size >= n:
+        yield _stack([rows[:] for rows in several])
+        return
+    orders = [rows.shuffled(generator) for rows, generator in zip(several, generators, strict=True)]
+    alike = all(rows.inputs is first.inputs and rows.y is first.y for rows in several)
+    if alike and torch.is_tensor(first.inputs):
+        index = [o if rows.index is None else rows.index[o] for rows, o in zip(several, orders, strict=True)]
+        shared, stacked = Rows(first.inputs, first.y, first.weight), torch.stack(index)
+        for rows, sizes in pieces(n, size, len(several) * first.inputs.shape[1]):
+            piece = stacked[:, rows]
+            yield from shared[piece.flatten()].unflatten(piece.shape).split(sizes, dim=1)
+        return
+    for rows, sizes in pieces(n, size, sum(r.inputs.shape[1] for r in several)):
+        yield from _stack([r[o[rows]] for r, o in zip(several, orders, strict=True)]).split(sizes, dim=1)
+
+
+def _stack(several):
+    """Stack the dense rows of several networks, with columns of 0 where one has fewer."""
+    width = max(rows.inputs.shape[1] for rows in several)
+    inputs = torch.stack([F.pad(rows.inputs, (0, width - rows.inputs.shape[1])) for rows in several])
+    beside = [[rows.y for rows in several], [rows.weight for rows in several]]
+    return Rows(inputs, *(None if values[0] is None else torch.stack(values) for values in beside))
+
+
+def pieces(n, size, n_columns):
+    """Yield slices of n rows that are small enough to gather, and the sizes of the batches in each."""
+    starts = [*training_starts(n, size)]
+    sizes = [j - i for i, j in pairwise([*starts, n])]
+    at_once = max(1, GATHERED_ELEMENTS // (size * n_columns))
+    for i in range(0, len(starts), at_once):
+        some = sizes[i : i + at_once]
+        yield slice(starts[i], starts[i] + sum(some)), some
 
 
 def training_starts(n, size):

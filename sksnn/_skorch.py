@@ -345,7 +345,7 @@ class _Net(NeuralNet):
         released = engine is not None and engine.release()
         yield
         if engine is not None and released:
-            engine.choose_way()
+            engine.choose_ways()
 
     def save_params(self, *args, **kwargs):
         """Save parameters, optimizer, history as skorch does."""

@@ -2,11 +2,12 @@
 
 A training step of a small network spends its time around the arithmetic: on a dozen parameters to
 walk through, on the graph that autograd builds, on memory that comes and goes. `WrittenOut` has all
-parameters in two vectors, so that the optimizer sees two parameters; its backward pass is a loop of
-matrix products, and results go into buffers made once. `networks.SNN` alone defines the network; the tests
-hold the two together. `Autograd` takes every other module, optimizer and device.
+parameters of several networks in two vectors, so that the optimizer sees two parameters; its backward pass is
+a loop of matrix products, and results go into buffers made once. `networks.SNN` alone defines the network;
+the tests hold the two together. `Autograd` takes one network of any other kind, optimizer or device.
 
-Both have `gradient`, which leaves a gradient in every network's parameters, `is_intact` and `release`.
+Both have `members`; `batches`, which cuts their rows; `gradient`, which leaves the gradient of a batch in the
+networks' parameters; `rest` for a step in which they have no batch; `is_intact` and `release`.
 """
 
 import math
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ._rows import Rows, shuffled_stacks
 from .networks import SNN, AlphaDropout, draw_dropped
 from .theory import ALPHA_01, LAMBDA_01
 
@@ -37,52 +39,78 @@ ELEMENTWISE = (
 elu_backward = torch.ops.aten.elu_backward.grad_input
 
 
-# ---------------------------------------------------------------- autograd
+def ways_of(members, optimizer, forward, may_stack):
+    """Choose how members are trained: together, with the gradient written out, or each by autograd.
+
+    What is trained together has as many rows, the same layers and rate of dropout, and an optimizer that
+    has taken as many steps.
+    """
+    stacks: dict = {}
+    for member in members:
+        plain = may_stack and WrittenOut.fits(member.network, optimizer)
+        kind = (len(member.rows), *_kind(member.network, optimizer)) if plain else id(member)
+        stacks.setdefault(kind, []).append(member)
+    return [
+        WrittenOut(stack, optimizer, forward) if isinstance(kind, tuple) else Autograd(stack[0], forward)
+        for kind, stack in stacks.items()
+    ]
 
 
 class Autograd:
-    """The gradient of any networks, one after the other.
+    """The gradient of one network, whatever it is.
 
     Parameters
     ----------
-    optimizer : torch.optim.Optimizer
-        Has the parameters of all networks; those without a gradient it leaves alone.
+    member : Member
     forward : Forward
     """
 
-    def __init__(self, optimizer, forward):
-        self.optimizer, self.forward = optimizer, forward
+    def __init__(self, member, forward):
+        self.members, self.network, self.forward = [member], member.network, forward
 
-    def gradient(self, turn, criterion):
-        """Compute the loss of a batch for each network, and the gradient of their sum.
+    def batches(self, size):
+        """Cut the rows into batches, in a random order."""
+        (member,) = self.members
+        return member.rows.shuffled_batches(size, member.generator)
+
+    def gradient(self, batch, criterion):
+        """Compute the loss of a batch and its gradient.
 
         Parameters
         ----------
-        turn : list of (Member, Rows)
-            Those that have a batch; of a member only `network` is used.
+        batch : Rows
         criterion : MaskedLoss
 
         Returns
         -------
-        losses : list of Tensor of shape ()
-        outputs : list of Tensor of shape (n, n_outputs)
+        loss : Tensor of shape ()
+        output : Tensor of shape (n, n_outputs)
         """
-        self.optimizer.zero_grad()
-        losses, outputs = [], []
-        for member, batch in turn:
-            output = self.forward(member.network, batch.inputs)
-            loss = criterion(output, batch.y, batch.weight)
-            loss.backward()
-            losses.append(loss.detach())
-            outputs.append(output.detach())
-        return losses, outputs
+        self.network.zero_grad()
+        output = self.forward(self.network, batch.inputs)
+        loss = criterion(output, batch.y, batch.weight)
+        loss.backward()
+        return loss.detach(), output.detach()
+
+    def rest(self):
+        """Have no gradient: the optimizer leaves the network alone."""
+        self.network.zero_grad()
+
+    def parts(self, batch):
+        """List the batch of each network."""
+        return [batch]
+
+    def n_labels(self, batch, criterion):
+        """Count the labels of a batch."""
+        return criterion.n_labels(batch.y)
 
     def is_intact(self):
-        """Whatever happens to networks and optimizer, autograd goes on."""
+        """Whatever happens to the network and the optimizer, autograd goes on."""
         return True
 
     def release(self):
         """Nothing was changed."""
+        return False
 
 
 # ---------------------------------------------------------------- written out
@@ -96,114 +124,164 @@ class WrittenOut:
 
     Parameters
     ----------
-    networks : list of SNN
-        In training mode, k of them.
+    members : list of Member
+        k of them, with as many rows each; their networks are SNNs.
     optimizer : torch.optim.Optimizer
         Has the parameters of all of them; it steps the vectors from now on, with the moments it has.
+    forward : Forward
+        For autograd, which goes on after `release`.
 
     Notes
     -----
     A vector holds one network after the other, and of each one layer after the other, so that the weights
     of a layer are a view of shape (k, n_outputs, n_inputs). One network has no leading dimension: BLAS takes
-    plain products faster than batched ones.
+    plain products faster than batched ones. Where networks have fewer inputs than others, weights and inputs
+    are filled up with 0; such weights have a gradient of 0, and stay 0.
     """
 
-    def __init__(self, networks, optimizer):
-        self.networks, self.optimizer = networks, optimizer
-        self._drop, self._drops_inputs = networks[0].dropout, any(net.input_dropout.rate for net in networks)
-        kinds = ("weight", "bias")
-        owns = [[getattr(layer, kind) for net in networks for layer in net.layers] for kind in kinds]
-        self._vectors = {_flatten_(own): own for own in owns}
-        views = [
-            (_stack(vector.detach(), own, len(networks)), _stack(vector.grad, own, len(networks)))
-            for vector, own in self._vectors.items()
+    def __init__(self, members, optimizer, forward):
+        self.members, self.optimizer = members, optimizer
+        self._autograd = [Autograd(member, forward) for member in members]
+        self._is_released = False
+        self.networks = [member.network for member in members]
+        self._drop = self.networks[0].dropout
+        self._generators = [network.dropout.generator for network in self.networks]
+        self._drops_inputs = any(network.input_dropout.rate for network in self.networks)
+        self._vectors = [
+            _Vector([[getattr(layer, kind) for layer in network.layers] for network in self.networks])
+            for kind in ("weight", "bias")
         ]
-        (self._weights, self._weight_gradients), (self._biases, self._bias_gradients) = views
+        (self._weights, self._weight_gradients), (self._biases, self._bias_gradients) = (
+            vector.stacks() for vector in self._vectors
+        )
         self._transposed = [weight.mT for weight in self._weights]
         self._intercept = self._biases[0].new_tensor(self._drop.intercept)
-        self._products = BATCHED_PRODUCTS if len(networks) > 1 else PRODUCTS
+        self._products = BATCHED_PRODUCTS if len(members) > 1 else PRODUCTS
         self._buffers = {}
-        for vector, own in self._vectors.items():
-            state = _join([optimizer.state.pop(p, {}) for p in own], own)
+        for vector in self._vectors:
+            state = vector.join([optimizer.state.pop(p, {}) for p in vector.own])
             if state:
-                optimizer.state[vector] = state
-        self._give_to_optimizer({p: [] for own in self._vectors.values() for p in own[1:]})
-        self._give_to_optimizer({own[0]: [vector] for vector, own in self._vectors.items()})
-        self._gradients = [p.grad for p in self._parameters()]  # alive, so that no other gets their identity
+                optimizer.state[vector.parameter] = state
+        self._give_to_optimizer({p: [] for vector in self._vectors for p in vector.own[1:]})
+        self._give_to_optimizer({vector.own[0]: [vector.parameter] for vector in self._vectors})
+        # Kept alive, so that nothing else gets their identity.
+        self._gradients = [p.grad for network in self.networks for p in network.parameters()]
         self._as_made = self._identities()
 
     @staticmethod
-    def fits(networks, optimizer):
-        """Say whether these are alike SNNs on the CPU without hooks, and the optimizer allows it."""
-        parameters = [p for network in networks for p in network.parameters()]
+    def fits(network, optimizer):
+        """Say whether this is an SNN on the CPU that nothing hooks into, and an optimizer that allows it."""
         return (
             type(optimizer) in ELEMENTWISE
-            and all(_is_plain(network) for network in networks)
-            and all(_are_alike(networks[0], network) for network in networks[1:])
-            and _moved_together([optimizer.state.get(p, {}) for p in parameters])
+            and _is_plain(network)
+            and _moved_together([optimizer.state.get(p, {}) for p in network.parameters()])
         )
+
+    def batches(self, size):
+        """Cut the rows into batches, each network's in a random order of its own."""
+        if len(self.members) > 1:
+            rows, generators = zip(*[(m.rows, m.generator) for m in self.members], strict=True)
+            return shuffled_stacks(rows, size, generators)
+        (member,) = self.members
+        return member.rows.shuffled_batches(size, member.generator)
 
     def is_intact(self):
         """Say whether networks and optimizer still hold what this object trains, and nothing hooks in."""
+        if self._is_released:
+            return True
         return all(_is_plain(network) for network in self.networks) and self._identities() == self._as_made
-
-    def _parameters(self):
-        return [p for network in self.networks for p in network.parameters()] + [*self._vectors]
 
     def _identities(self):
         """List what training reads and writes: parameters, their memory, their gradients, dropout."""
+        parameters = [p for network in self.networks for p in network.parameters()]
         dropouts = [network.dropout for network in self.networks]
-        return [(id(p), p.data_ptr(), id(p.grad)) for p in self._parameters()] + [
-            (id(dropout), dropout.rate, dropout.intercept) for dropout in dropouts
-        ]
+        return (
+            [(id(p), p.data_ptr(), id(p.grad)) for p in parameters]
+            + [(id(vector.parameter), vector.parameter.data_ptr()) for vector in self._vectors]
+            + [(id(dropout), dropout.rate, dropout.intercept) for dropout in dropouts]
+        )
 
     def release(self):
-        """Give the optimizer the networks' own parameters back, each with memory of its own."""
-        for vector, own in self._vectors.items():
-            state = self.optimizer.state.pop(vector, {})
+        """Give the optimizer the networks' own parameters back, each with memory of its own.
+
+        Return whether it had others. From now on autograd computes the gradients.
+        """
+        if self._is_released:
+            return False
+        self._is_released = True
+        for vector in self._vectors:
+            state = self.optimizer.state.pop(vector.parameter, {})
             if state:
-                self.optimizer.state.update(zip(own, _split(state, own), strict=True))
-            for p in own:
+                self.optimizer.state.update(zip(vector.own, vector.split(state), strict=True))
+            for p in vector.own:
                 p.data = p.data.clone()  # a pickle writes all of the memory that a view is of
-        self._give_to_optimizer(self._vectors)
+        self._give_to_optimizer({vector.parameter: vector.own for vector in self._vectors})
+        return True
 
     def _give_to_optimizer(self, replacements):
         """Replace parameters in the optimizer's groups; those without a replacement stay."""
         for group in self.optimizer.param_groups:
             group["params"] = [new for old in group["params"] for new in replacements.get(old, [old])]
 
-    @torch.no_grad()
-    def gradient(self, turn, criterion):
+    def rest(self):
+        """Have no gradient: the optimizer leaves the networks alone."""
+        for vector in self._vectors:
+            vector.parameter.grad = None
+        if self._is_released:
+            for way in self._autograd:
+                way.rest()
+
+    def parts(self, batch):
+        """List the batch of each network, with the inputs that it has."""
+        if len(self.members) == 1:
+            return [batch]
+        widths = [network.layers[0].in_features for network in self.networks]
+        none = [None] * len(widths)
+        beside = [none if values is None else values for values in (batch.y, batch.weight)]
+        return [Rows(x[:, :n], *own) for x, n, *own in zip(batch.inputs, widths, *beside, strict=True)]
+
+    def n_labels(self, batch, criterion):
+        """Count the labels of a batch, for each of several networks where some are missing."""
+        if len(self.members) == 1:
+            return criterion.n_labels(batch.y)
+        return (~batch.y.isnan()).flatten(1).sum(1) if criterion.masked else batch.y[0].numel()
+
+    def _one_by_one(self, batch, criterion):
+        """Compute by autograd what `gradient` does."""
+        pairs = zip(self._autograd, self.parts(batch), strict=True)
+        found = [way.gradient(part, criterion) for way, part in pairs]
+        return found[0] if len(found) == 1 else tuple(map(torch.stack, zip(*found, strict=True)))
+
+    def gradient(self, batch, criterion):
         """Compute the loss of a batch for each network, and the gradient of their sum.
 
         Parameters
         ----------
-        turn : list of (Member, Rows)
-            One for each network, in their order, with batches of the same number of rows.
+        batch : Rows
+            Of k networks inputs are (k, n, n_inputs), of one (n, n_inputs).
         criterion : MaskedLoss
 
         Returns
         -------
-        losses : list of Tensor of shape ()
-        outputs : list of Tensor of shape (n, n_outputs)
+        losses : Tensor of shape (k,) or ()
+        outputs : Tensor of shape (k, n, n_outputs) or (n, n_outputs)
         """
-        first, k = turn[0][1].inputs, len(turn)
-        buffers = self._buffers.get(len(first)) or self._make_buffers(first)
-        drops = self._drop.rate > 0 and self._drop.training
-        inputs, output = self._forward([batch.inputs for _, batch in turn], buffers, drops)
-        outputs = [output] if k == 1 else [*output]
-        found = [
-            criterion.with_gradient(output, batch.y, batch.weight)
-            for output, (_, batch) in zip(outputs, turn, strict=True)
-        ]
-        losses, gradients = zip(*found, strict=True)
-        gradient = gradients[0] if k == 1 else torch.stack(gradients)
-        self._backward(inputs, gradient, buffers, self._drop.slope if drops else 1.0)
+        if self._is_released:
+            return self._one_by_one(batch, criterion)
+        for vector in self._vectors:
+            vector.parameter.grad = vector.gradient
+        x = batch.inputs
+        with torch.no_grad():
+            buffers = self._buffers.get(x.shape[-2]) or self._make_buffers(x)
+            drops = self._drop.rate > 0 and self._drop.training
+            inputs, outputs = self._forward(x, buffers, drops)
+            losses, gradient = criterion.with_gradient(outputs, batch.y, batch.weight)
+            self._backward(inputs, gradient, buffers, self._drop.slope if drops else 1.0)
         return losses, outputs
 
     def _make_buffers(self, x):
         """Make memory for batches of this size: units, activations, and two gradients in turn."""
-        n, k, widths = len(x), len(self.networks), self.networks[0].hidden_layer_sizes
+        n, k, widths = x.shape[-2], len(self.networks), self.networks[0].hidden_layer_sizes
         sizes = [n * width for width in widths]
         units = x.new_empty(k, sum(sizes) + 1)  # the last ones take what draw_dropped has left over
         hidden = _cut(units[:, :-1], sizes, widths)
@@ -214,32 +292,40 @@ class WrittenOut:
             for i, (size, width) in enumerate(zip(sizes, widths, strict=True))
         ]
         gradients = [(gradient, gradient.mT) for gradient in gradients]
-        self._buffers[n] = units.view(-1), hidden, dropped, gradients
+        starts = (torch.arange(k) * units.shape[1])[:, None]
+        self._buffers[n] = units, starts, hidden, dropped, gradients
         return self._buffers[n]
 
-    def _forward(self, batches, buffers, drops):
+    def _forward(self, x, buffers, drops):
         """Compute what `SNN.forward` does; return the inputs of all layers and the output."""
-        units, hidden, dropped, _ = buffers
+        units, starts, hidden, dropped, _ = buffers
         for h, bias in zip(hidden, self._biases, strict=False):
             h.copy_(bias.unsqueeze(-2))
         if drops:
             # SELU of -inf is the saturation: dropping costs no pass of its own.
-            n_units, rate = len(units) // len(batches), self._drop.rate
-            for j, network in enumerate(self.networks):
-                drawn = draw_dropped(n_units - 1, rate, network.dropout.generator)
-                units[j * n_units : (j + 1) * n_units].index_fill_(0, drawn, -math.inf)
+            dropped_units = draw_dropped(units.shape[1] - 1, self._drop.rate, self._generators)
+            units.view(-1).index_fill_(0, dropped_units.add_(starts).view(-1), -math.inf)
         if self._drops_inputs:
-            batches = [net.input_dropout(x) for net, x in zip(self.networks, batches, strict=True)]
-        inputs = [batches[0] if len(batches) == 1 else torch.stack(batches)]
-        slope, (_, add_product, add_product_) = self._drop.slope, self._products
+            x = self._drop_inputs(x)
+        inputs, slope, (_, add_product, add_product_) = [x], self._drop.slope, self._products
         for h, d, weight in zip(hidden, dropped, self._transposed, strict=False):
             F.selu(add_product_(h, inputs[-1], weight), inplace=True)
             inputs.append(torch.add(self._intercept, h, alpha=slope, out=d) if drops else h)
         return inputs, add_product(self._biases[-1].unsqueeze(-2), inputs[-1], self._transposed[-1])
 
+    def _drop_inputs(self, x):
+        """Apply each network's dropout of inputs, to those that it has."""
+        if len(self.networks) == 1:
+            return self.networks[0].input_dropout(x)
+        kept = torch.zeros_like(x)
+        for network, own, new in zip(self.networks, x, kept, strict=True):
+            n_inputs = network.layers[0].in_features
+            new[:, :n_inputs] = network.input_dropout(own[:, :n_inputs])
+        return kept
+
     def _backward(self, inputs, gradient, buffers, slope):
         """Propagate the gradient of the output down to all parameters."""
-        _, hidden, _, gradients = buffers
+        *_, hidden, _, gradients = buffers
         product, _, add_product_ = self._products
         transposed = gradient.mT
         for i in reversed(range(len(self._weights))):
@@ -254,16 +340,69 @@ class WrittenOut:
                 )
 
 
+class _Vector:
+    """The weights, or the biases, of k networks in one parameter, of which they become views.
+
+    Parameters
+    ----------
+    own : list of list of nn.Parameter
+        One list for each network, one parameter for each layer.
+    """
+
+    def __init__(self, own):
+        self.k, self.own = len(own), [p for layers in own for p in layers]
+        # Networks differ in their number of inputs at most: the last dimension of the first weight.
+        self._shapes = [
+            max((p.shape for p in layer), key=lambda s: s[-1]) for layer in zip(*own, strict=True)
+        ]
+        self.parameter = nn.Parameter(self.own[0].new_zeros(self.k * sum(s.numel() for s in self._shapes)))
+        self.gradient = torch.zeros_like(self.parameter)
+        values, gradients = self._views(self.parameter.detach()), self._views(self.gradient)
+        for p, value, gradient in zip(self.own, values, gradients, strict=True):
+            p.data, p.grad = value.copy_(p.detach()), gradient
+
+    def _stacks(self, vector):
+        """View each layer's part of a vector: (k, ...)."""
+        parts = vector.view(self.k, -1).split([shape.numel() for shape in self._shapes], dim=1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def _views(self, vector):
+        """View each parameter's part of a vector."""
+        stacks = self._stacks(vector)
+        views = [stack[j] for j in range(self.k) for stack in stacks]
+        return [view[..., : p.shape[-1]] for view, p in zip(views, self.own, strict=True)]
+
+    def stacks(self):
+        """Return each layer's parameters and their gradients: (k, ...) for k networks, (...) for one."""
+        both = self._stacks(self.parameter.detach()), self._stacks(self.gradient)
+        return [stacks if self.k > 1 else [stack[0] for stack in stacks] for stacks in both]
+
+    def join(self, states):
+        """Turn the optimizer's states of the parameters into the state of the vector."""
+        state = {key: _copied(value) for key, value in states[0].items()}
+        for key, value in states[0].items():
+            if _has_shape(value, self.own[0].shape):
+                state[key] = torch.zeros_like(self.parameter, dtype=value.dtype)
+                for view, own in zip(self._views(state[key]), states, strict=True):
+                    view.copy_(own[key])
+        return state
+
+    def split(self, state):
+        """Turn the optimizer's state of the vector into states of the parameters."""
+        states: list[dict] = [{} for _ in self.own]
+        for key, value in state.items():
+            if _has_shape(value, self.parameter.shape):
+                values = [view.clone() for view in self._views(value)]
+            else:  # what is not a vector counts steps, which each parameter does for itself
+                values = [_copied(value) for _ in self.own]
+            for own, part in zip(states, values, strict=True):
+                own[key] = part
+        return states
+
+
 # Products of matrices, and their sums with a matrix: of one network, and of several.
 PRODUCTS = torch.mm, torch.addmm, torch.Tensor.addmm_
 BATCHED_PRODUCTS = torch.bmm, torch.baddbmm, torch.Tensor.baddbmm_
-
-
-def _stack(vector, parameters, k):
-    """View each layer's part of a vector of all parameters: (k, ...) for k networks, (...) for one."""
-    shapes = [p.shape for p in parameters[: len(parameters) // k]]
-    parts = vector.view(k, -1).split([shape.numel() for shape in shapes], dim=1)
-    return [_without_one(part.unflatten(1, shape)) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _cut(units, sizes, widths):
@@ -301,11 +440,12 @@ def _is_plain(network):
     )
 
 
-def _are_alike(first, second):
-    """Say whether two networks have layers of the same widths and drop as many units."""
-    shapes = [[p.shape for p in network.parameters()] for network in (first, second)]
-    rates = [network.dropout.rate for network in (first, second)]
-    return shapes[0] == shapes[1] and rates[0] == rates[1]
+def _kind(network, optimizer):
+    """Return what networks must have in common to be trained at once."""
+    state = optimizer.state.get(network.layers[0].weight, {})
+    counts = tuple((key, float(value)) for key, value in state.items() if not getattr(value, "ndim", 0))
+    n_outputs = network.layers[-1].out_features
+    return network.hidden_layer_sizes, n_outputs, network.dropout.rate, tuple(state), counts
 
 
 def _moved_together(states):
@@ -315,39 +455,6 @@ def _moved_together(states):
         and all(value == states[0][key] for key, value in state.items() if not getattr(value, "ndim", 0))
         for state in states
     )
-
-
-def _flatten_(parameters):
-    """Move parameters and gradients into one vector, of which they become views; return it."""
-    vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
-    vector.grad = torch.zeros_like(vector)
-    sizes = [p.numel() for p in parameters]
-    values, gradients = vector.detach().split(sizes), vector.grad.split(sizes)
-    for p, value, gradient in zip(parameters, values, gradients, strict=True):
-        p.data, p.grad = value.view_as(p), gradient.view_as(p)
-    return vector
-
-
-def _join(states, parameters):
-    """Turn the optimizer's states of parameters into the state of their vector."""
-    return {
-        key: torch.cat([state[key].flatten() for state in states])
-        if _has_shape(value, parameters[0].shape)
-        else _copied(value)
-        for key, value in states[0].items()
-    }
-
-
-def _split(state, parameters):
-    """Turn the optimizer's state of a vector into states of the parameters in it."""
-    sizes = [p.numel() for p in parameters]
-    states: list[dict] = [{} for _ in parameters]
-    for key, value in state.items():
-        parts = value.split(sizes) if _has_shape(value, (sum(sizes),)) else [None] * len(sizes)
-        for own, part, p in zip(states, parts, parameters, strict=True):
-            # What is not a vector counts steps, which each parameter does for itself.
-            own[key] = _copied(value) if part is None else part.view_as(p).clone()
-    return states
 
 
 def _has_shape(value, shape):

@@ -98,12 +98,19 @@ class MaskedLoss(nn.Module):
         gradient : Tensor of shape (n, n_outputs)
             Gradient of the loss with respect to the output.
 
+        Notes
+        -----
+        For k networks at once output, y and weight have a leading dimension more: losses are then of shape
+        (k,), gradients of shape (k, n, n_outputs).
+
         Examples
         --------
         >>> SquaredError().with_gradient(torch.tensor([[1.0], [1.0]]), torch.tensor([3.0, 1.0]))
         (tensor(1.), tensor([[-1.],
                 [ 0.]]))
         """
+        if output.ndim == 3:
+            return self._with_gradients(output, y, weight)
         loss, n_labels = self(output, y, weight), y.numel()
         slope = self.slope(output, y.nan_to_num() if self.masked else y)
         if self.masked:
@@ -112,6 +119,24 @@ class MaskedLoss(nn.Module):
         if weight is not None:
             slope = slope.mul_(self._columns(weight))
         return loss, slope.div_(n_labels)
+
+    def _with_gradients(self, output, y, weight):
+        """Do what `with_gradient` does for k networks at once."""
+        k = len(output)
+        flat = output.flatten(0, 1), y.nan_to_num().flatten(0, 1) if self.masked else y.flatten(0, 1)
+        loss, slope, n_labels = self.pointwise(*flat), self.slope(*flat), y[0].numel()
+        if self.masked:
+            missing = y.isnan()
+            n_labels = (~missing).flatten(1).sum(1).clamp(min=1)
+            missing = missing.flatten(0, 1)
+            loss, slope = loss.masked_fill(missing, 0), slope.masked_fill_(self._columns(missing), 0)
+        if weight is not None:
+            weight = weight.flatten(0, 1)
+            loss, slope = loss * weight, slope.mul_(self._columns(weight))
+        slope = slope.view_as(output)
+        return loss.view(k, -1).sum(1) / n_labels, slope.div_(
+            n_labels[:, None, None] if self.masked else n_labels
+        )
 
     @torch.no_grad()
     def best_constant(self, y, weight=None, n_outputs=None):

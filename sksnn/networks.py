@@ -120,14 +120,15 @@ def draw_dropped(n, rate, generator=None, device=None):
         Number of units.
     rate : float
         Probability that a unit is dropped, independently of the others, in [0, 1).
-    generator : torch.Generator, default=None
-        None draws from torch's global generator.
+    generator : torch.Generator or list of torch.Generator, default=None
+        None draws from torch's global generator. A list draws for as many networks at once: for each what
+        its generator alone would draw.
     device : torch.device, default=None
         Where to draw; None means the generator's device.
 
     Returns
     -------
-    dropped : Tensor of int64
+    dropped : Tensor of int64, of shape (n_gaps,), or (k, n_gaps) for k generators
         Indices in ascending order. More gaps are drawn than needed; indices past the last unit are set to
         n. A buffer of n + 1 elements can take them all, so they need not be counted.
 
@@ -136,15 +137,17 @@ def draw_dropped(n, rate, generator=None, device=None):
     >>> draw_dropped(10, 0.2, torch.Generator().manual_seed(0)).unique()
     tensor([ 0,  2,  6,  7,  9, 10])
     """
-    if device is None and generator is not None:
-        device = generator.device
+    several = generator if isinstance(generator, list) else [generator]
+    if device is None and several[0] is not None:
+        device = several[0].device
     expected = n * rate
     # These gaps reach past the last unit, except in less than one of 1e9 calls.
     n_gaps = 0 if rate < LEAST_RATE else min(n, int(expected + 6 * math.sqrt(expected) + 12))
-    gaps = torch.empty(n_gaps, dtype=torch.int64, device=device).geometric_(
-        max(rate, LEAST_RATE), generator=generator
-    )
-    return gaps.cumsum(0).sub_(1).clamp_(0, n)
+    gaps = torch.empty(len(several), n_gaps, dtype=torch.int64, device=device)
+    for own, source in zip(gaps, several, strict=True):
+        own.geometric_(max(rate, LEAST_RATE), generator=source)
+    dropped = gaps.cumsum_(1).sub_(1).clamp_(0, n)
+    return dropped if several is generator else dropped[0]
 
 
 def draw_keep(shape, rate, generator=None, device=None, dtype=torch.float32):

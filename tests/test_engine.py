@@ -1,6 +1,7 @@
 """The engine: networks trained together are those trained alone, whatever is their own."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def train(members, n_epochs=6, way=None, **changes):
     parameters = [p for member in members for p in member.network.parameters()]
     optimizer = make_optimizer(plan.optimizer, parameters, plan.lr, plan.weight_decay, plan.optimizer_params)
     engine = Engine(members, plan.loss(), optimizer, plan)
-    assert way is None or type(engine.way) is way
+    assert way is None or all(type(each) is way for each in engine.ways)
     engine.begin(n_epochs)
     for epoch in range(1, n_epochs + 1):
         engine.begin_epoch()
@@ -72,14 +73,15 @@ def assert_alike(together, alone):
             torch.testing.assert_close(p, q, rtol=1e-8, atol=1e-10)
 
 
-# Settings of the members -> the way that their gradients take.
+# Settings of the members -> how many are trained together.
 KINDS = {
-    "alike": ({}, WrittenOut),
-    "other numbers of rows": ({"n": (40, 23, 57)}, Autograd),
-    "other inputs": ({"n_inputs": (4, 6, 3)}, Autograd),
-    "other widths": ({"sizes": ((8, 5), (6,), (3, 3, 3))}, Autograd),
-    "other rates": ({"dropout": (0.0, 0.1, 0.5)}, Autograd),
-    "batch norm": ({"network": (BatchNormNet,) * 3}, Autograd),
+    "alike": ({}, [3]),
+    "other inputs": ({"n_inputs": (4, 6, 3)}, [3]),
+    "other numbers of rows": ({"n": (40, 23, 40)}, [2, 1]),
+    "other widths": ({"sizes": ((8, 5), (6,), (3, 3, 3))}, [1, 1, 1]),
+    "other rates": ({"dropout": (0.1, 0.1, 0.5)}, [2, 1]),
+    "batch norm": ({"network": (BatchNormNet, SNN, SNN)}, [1, 2]),
+    "few rows": ({"n": (9, 9, 9)}, [3]),
 }
 
 
@@ -91,7 +93,7 @@ KINDS = {
 )
 def test_members_trained_together_are_those_trained_alone(kind, changes):
     """Each with its own first weights, rows, order of rows and dropped units."""
-    own, way = KINDS[kind]
+    own, stacks = KINDS[kind]
 
     def make():
         return [
@@ -99,7 +101,8 @@ def test_members_trained_together_are_those_trained_alone(kind, changes):
         ]
 
     together, alone = make(), make()
-    train(together, way=way, **changes)
+    engine = train(together, **changes)
+    assert [len(way.members) for way in engine.ways] == stacks
     for member in alone:
         train([member], **changes)
     assert_alike(together, alone)
@@ -109,7 +112,7 @@ def test_members_trained_together_are_those_trained_alone(kind, changes):
 def test_both_ways_train_the_same_networks(sizes, monkeypatch):
     written_out, autograd = ([make_member(seed, sizes=sizes) for seed in range(3)] for _ in range(2))
     train(written_out, way=WrittenOut)
-    monkeypatch.setattr(WrittenOut, "fits", staticmethod(lambda networks, optimizer: False))
+    monkeypatch.setattr(WrittenOut, "fits", staticmethod(lambda network, optimizer: False))
     train(autograd, way=Autograd)
     assert_alike(written_out, autograd)
 
@@ -156,7 +159,14 @@ def test_the_gradient_of_several_networks_is_that_of_each(k, sizes, n, dropout, 
         for _ in range(2)
     )
     optimizer = torch.optim.Adam([p for network in networks for p in network.parameters()])
-    losses, outputs = WrittenOut(networks, optimizer).gradient([(None, b) for b in batches], criterion)
+    y, weight = (
+        None if values[0] is None else torch.stack(values)
+        for values in ([b.y for b in batches], [b.weight for b in batches])
+    )
+    stack = Rows(torch.stack([batch.inputs for batch in batches]), y, weight)
+    way = WrittenOut([SimpleNamespace(network=network) for network in networks], optimizer, forward=None)
+    losses, outputs = way.gradient(stack if k > 1 else batches[0], criterion)
+    losses, outputs = (losses, outputs) if k > 1 else ([losses], [outputs])
     for j, batch in enumerate(batches):
         output = plain[j](batch.inputs)
         loss = criterion(output, batch.y, batch.weight)
@@ -191,9 +201,9 @@ def test_an_observer_sees_the_batches_of_each_member_and_may_replace_parameters(
     parameters = [p for member in members for p in member.network.parameters()]
     watch = Watch(batches=True, gradients=True, may_touch=True)
     engine = Engine(members, CrossEntropy(), torch.optim.Adam(parameters), PLAN, watch)
-    assert isinstance(engine.way, WrittenOut)
+    assert engine.ways[0].is_intact() and not engine.ways[0]._is_released
     engine.run_epoch(1)
-    assert isinstance(engine.way, Autograd)
+    assert engine.ways[0]._is_released
     assert seen == [(16, True, True)] * 4 + [(8, True, True)] * 2 + [(15, False, True)] * 2
     frozen = members[0].network.layers[0].weight.clone()
     engine.run_epoch(2)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,10 +42,14 @@ def adam(net):
     return torch.optim.Adam([*net.parameters()], lr=0.01)
 
 
+def written_out(net, optimizer):
+    """Train one network with the step written out."""
+    return WrittenOut([SimpleNamespace(network=net)], optimizer, forward=None)
+
+
 def step(flat, x, criterion, y, weight=None):
     """Compute the loss and the outputs of one network, and leave its gradient."""
-    losses, outputs = flat.gradient([(None, Rows(x, y, weight))], criterion)
-    return losses[0], outputs[0]
+    return flat.gradient(Rows(x, y, weight), criterion)
 
 
 def weights_first(net):
@@ -77,7 +82,7 @@ def test_loss_and_gradient_are_autograds(sizes, dropout, input_dropout, n, weigh
     weight = torch.linspace(0.5, 2, n, dtype=torch.float64) if weighted else None
     criterion = CrossEntropy(label_smoothing=0.1).train()
     plain, net = (make_net(sizes, dropout, input_dropout) for _ in range(2))
-    flat = WrittenOut([net], adam(net))
+    flat = written_out(net, adam(net))
     for _ in range(3):  # buffers are used again, gradients written over
         expected_output = plain(x)
         expected = criterion(expected_output, y, weight)
@@ -102,7 +107,7 @@ def test_float32_gradients_agree_to_1e_6(criterion, y):
     x = torch.randn(3, 4, generator=seeded())
     plain, net = (make_net((64, 64, 64), dtype=torch.float32) for _ in range(2))
     criterion(plain(x), y).backward()
-    step(WrittenOut([net], adam(net)), x, criterion, y)
+    step(written_out(net, adam(net)), x, criterion, y)
     for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
 
@@ -110,14 +115,14 @@ def test_float32_gradients_agree_to_1e_6(criterion, y):
 def test_dropped_units_get_no_gradient_at_all():
     """One row: the bias of a unit is moved by nothing but its own derivative, which is exactly 0 there."""
     net = make_net((400,), dropout=0.5, dtype=torch.float32)
-    step(WrittenOut([net], adam(net)), torch.ones(1, 4), CrossEntropy(), torch.tensor([0]))
+    step(written_out(net, adam(net)), torch.ones(1, 4), CrossEntropy(), torch.tensor([0]))
     share = (net.layers[0].bias.grad == 0).double().mean().item()
     assert share == pytest.approx(0.5, abs=4.5 * 0.5 / 20)
 
 
 def test_batches_of_different_sizes_share_nothing():
     net, criterion = make_net((5, 4), dropout=0.0), SquaredError()
-    flat = WrittenOut([net], adam(net))
+    flat = written_out(net, adam(net))
     x, y = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64)
     first = step(flat, x, criterion, y)[0]
     gradient = net.layers[0].weight.grad.clone()
@@ -130,7 +135,7 @@ def test_divergence_is_not_hidden():
     """Dropped units are set through -inf; a NaN among the inputs must come out all the same."""
     net = make_net((5, 4), dropout=0.5)
     x = torch.full((2, 4), torch.nan, dtype=torch.float64)
-    loss, _ = step(WrittenOut([net], adam(net)), x, CrossEntropy(), torch.tensor([0, 1]))
+    loss, _ = step(written_out(net, adam(net)), x, CrossEntropy(), torch.tensor([0, 1]))
     assert loss.isnan()
 
 
@@ -140,7 +145,7 @@ def test_divergence_is_not_hidden():
 def test_the_network_sees_what_is_trained():
     net = make_net((5, 4))
     before, optimizer = copy.deepcopy(net.state_dict()), adam(net)
-    flat = WrittenOut([net], optimizer)
+    flat = written_out(net, optimizer)
     assert flat.is_intact() and [p.ndim for p in optimizer.param_groups[0]["params"]] == [1, 1]
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     step(flat, torch.ones(3, 4, dtype=torch.float64), CrossEntropy(), torch.tensor([0, 1, 2]))
@@ -167,7 +172,7 @@ def test_the_optimizer_goes_in_and_out_with_its_moments(optimizer_class, groups)
             else optimizer_class(parameters, lr=1e-2)
         )
         for flattened in pattern:
-            flat = WrittenOut([net], optimizer) if flattened else None
+            flat = written_out(net, optimizer) if flattened else None
             for _ in range(3):
                 if flattened:
                     step(flat, x, CrossEntropy(), y)
@@ -189,24 +194,24 @@ def test_the_optimizer_goes_in_and_out_with_its_moments(optimizer_class, groups)
 
 def test_the_fast_path_takes_what_it_computes_alike_and_leaves_the_rest():
     net = make_net((5,))
-    assert WrittenOut.fits([net], adam(net))
-    assert not WrittenOut.fits([nn.Linear(3, 2)], adam(net))
-    assert not WrittenOut.fits([net], torch.optim.LBFGS(net.parameters()))
+    assert WrittenOut.fits(net, adam(net))
+    assert not WrittenOut.fits(nn.Linear(3, 2), adam(net))
+    assert not WrittenOut.fits(net, torch.optim.LBFGS(net.parameters()))
 
     class Own(torch.optim.Adam):
         """May do anything."""
 
-    assert not WrittenOut.fits([net], Own(net.parameters()))
+    assert not WrittenOut.fits(net, Own(net.parameters()))
     other = SNN(4, 3, (5,), fixed_point=(0.1, 1.5))
-    assert not WrittenOut.fits([other], adam(other))
+    assert not WrittenOut.fits(other, adam(other))
     hook = net.layers[0].register_forward_hook(lambda *args: None)
-    assert not WrittenOut.fits([net], adam(net))
+    assert not WrittenOut.fits(net, adam(net))
     hook.remove()
     net.layers[1].bias.requires_grad_(False)
-    assert not WrittenOut.fits([net], adam(net))
+    assert not WrittenOut.fits(net, adam(net))
     parametrized = make_net((5,))
     nn.utils.parametrizations.weight_norm(parametrized.layers[0])
-    assert not WrittenOut.fits([parametrized], adam(parametrized))
+    assert not WrittenOut.fits(parametrized, adam(parametrized))
 
 
 # ---------------------------------------------------------------- whole fits
@@ -454,7 +459,7 @@ def changed_nets():
 @pytest.mark.parametrize("name", changed_nets())
 def test_a_changed_snn_is_left_to_autograd(name):
     net = changed_nets()[name]
-    assert not WrittenOut.fits([net], adam(net))
+    assert not WrittenOut.fits(net, adam(net))
 
 
 def test_parameters_own_their_memory_after_a_fit(cancer):
