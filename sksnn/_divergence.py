@@ -15,27 +15,26 @@ class Diverged(ValueError):
     """The loss of a fit stopped being a number."""
 
 
-def explain_divergence(error, best_epoch, plan, rows, valid, optimizer):
+def explain_divergence(error, best_epochs, plan, member, optimizer):
     """Raise an error that names the likely cause, or warn if an epoch before was kept.
 
     Parameters
     ----------
     error : NonFiniteLoss
-    best_epoch : int or None
-        Whose weights are kept; None raises.
+    best_epochs : list of int
+        Whose weights are kept, one for each network; an empty list raises.
     plan : Plan
-    rows, valid : Rows
-        What was trained on, and watched or None.
+    member : Member
+        Has the rows that were trained on, and those that were watched or None.
     optimizer : torch.optim.Optimizer
     """
     what = {"train": "training", "valid": "validation"}[error.phase]
-    cause, remedy = find_cause(plan, rows, valid, optimizer)
+    cause, remedy = find_cause(plan, member.rows, member.valid, optimizer)
     message = f"the {what} loss is not finite in epoch {error.epoch}: {cause}. "
-    if best_epoch is None:
+    if not best_epochs:
         raise Diverged(message + remedy) from error
-    warn_user(
-        message + f"The weights of epoch {best_epoch}, the best, are kept. " + remedy, ConvergenceWarning
-    )
+    epochs = ", ".join(map(str, best_epochs))
+    warn_user(message + f"The weights of epoch {epochs}, the best, are kept. " + remedy, ConvergenceWarning)
 
 
 def find_cause(plan, rows, valid, optimizer):

@@ -110,12 +110,13 @@ class Engine:
                 member.best.begin_with(total / max(n, 1))
 
     def run_epoch(self, epoch):
-        """Train and validate; add the losses to the members' curves.
+        """Train and validate; each member gets its losses.
 
         Returns
         -------
         losses : dict of str to float
-            The mean over the members for "train" and, with validation rows, "valid".
+            The mean over the members for "train" and, with validation rows, "valid"; those that are done
+            count with the losses of their best epoch.
 
         Raises
         ------
@@ -134,8 +135,11 @@ class Engine:
                 raise NonFiniteLoss(epoch, phase)
         for phase, each in losses.items():
             for member, loss in zip(self.active, each, strict=True):
-                member.curves[phase].append(loss)
-        return {phase: sum(each) / len(each) for phase, each in losses.items()}
+                member.losses[phase] = loss
+        return {
+            phase: sum(member.losses[phase] for member in self.members) / len(self.members)
+            for phase in losses
+        }
 
     def run(self, training):
         """Make one pass over the training or the validation rows.
@@ -180,7 +184,8 @@ class Engine:
             for batch in member.validation_batches(self.plan.batch_size):
                 if observer.batches:
                     observer.begin_batch(batch, False)
-                output = self.forward(member.network, batch.inputs)
+                with member.sources():
+                    output = self.forward(member.network, batch.inputs)
                 losses.append(self.criterion(output, batch.y, batch.weight))
                 n_labels.append(self.criterion.n_labels(batch.y))
                 if observer.batches:
@@ -195,8 +200,7 @@ class Engine:
             self.schedule.step()
         goes_on = []
         for member in self.active:
-            done = member.best is not None and member.best.end_epoch(member.curves["valid"][-1], epoch)
-            goes_on += [] if done else [member]
+            goes_on += [] if member.end_epoch(epoch) else [member]
         if 0 < len(goes_on) < len(self.active):
             self.release()
             for member in self.active:

@@ -8,11 +8,11 @@ users of skorch.
 
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -20,12 +20,13 @@ from sklearn.utils.validation import check_is_fitted
 from . import _device
 from ._divergence import Diverged, explain_divergence, warn_if_useless
 from ._engine import NonFiniteLoss
-from ._members import BestEpoch, Member
+from ._members import BestEpoch
 from ._model import Model
 from ._optimizers import OPTIMIZERS
 from ._plan import make_plan, stops_early
 from ._rows import Table
-from ._skorch import make_net
+from ._shares import Share, make_members, split
+from ._skorch import make_net, net_rows
 from ._target import Target
 from ._validation import check_inputs, check_same_length, check_weights
 from .architectures import ARCHITECTURES
@@ -54,8 +55,17 @@ class BaseSNN(BaseEstimator):
 
     _target_type: type[Target]
     _model: Model
+    _oob_attribute: str
+
+    @staticmethod
+    def _out_of_bag(target, outputs):
+        """Return what the attribute of that name holds."""
+        raise NotImplementedError
 
     _parameter_constraints: dict = {
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "bootstrap": ["boolean"],
+        "oob_score": ["boolean"],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "n_units": [Interval(Integral, 1, None, closed="left")],
         "layer_form": [StrOptions({"conic", "rectangular"})],
@@ -64,7 +74,7 @@ class BaseSNN(BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
         "standardize": ["boolean"],
-        "encoding": [StrOptions({"auto", *ENCODINGS}), None],
+        "encoding": [StrOptions({"auto", *ENCODINGS}), list, tuple, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
         "optimizer_params": [dict, None],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -119,20 +129,21 @@ class BaseSNN(BaseEstimator):
             If the device has too little memory.
         """
         with self._fitting(going_on=self.warm_start) as earlier:
-            check_validation_rows(self, X_val, y_val, sample_weight_val)
+            check_together(self, X_val, y_val, sample_weight_val)
             target, table = self._read(X, y, sample_weight, earlier and earlier.target)
             valid = None
             if X_val is not None:
                 _, valid = self._read(X_val, y_val, sample_weight_val, target, "_val")
             generators = earlier.generators if earlier else make_generators(self)
-            if valid is None and stops_early(self, len(table.y)):
-                table, valid = split(table, target, self.validation_fraction, generators.split)
+            table, valid, shares = split(self, table, target, valid, generators[0].split)
             target.check_rows(table, valid)
             target = target.learned_from(table, self, first=earlier is None)
-            plan = make_plan(self, target, table, valid, earlier and earlier.plan)
+            plan = make_plan(self, target, table, valid, shares, earlier and earlier.plan)
             model = make_model(plan, target, generators, table, earlier)
-            rows = self._train(model, earlier, table, valid, self.max_epochs)
+            rows = self._train(model, earlier, table, valid, shares, self.max_epochs)
             warn_if_useless(self._kept_loss(), self.net_.criterion_, rows, target.n_outputs)
+            if self.oob_score:
+                self._score_out_of_bag(table, shares)
         return self
 
     def _fit_chunk(self, X, y, sample_weight, classes=None):
@@ -141,11 +152,12 @@ class BaseSNN(BaseEstimator):
             target = earlier and earlier.target
             target, table = self._read(X, y, sample_weight, target, classes=classes, is_chunk=True)
             target = target.learned_from(table, self, first=earlier is None, is_chunk=True)
-            plan = make_plan(self, target, table, None, earlier and earlier.plan, lr_schedule="constant")
             generators = earlier.generators if earlier else make_generators(self)
+            shares = [Share()] * len(generators)
+            plan = make_plan(self, target, table, None, shares, earlier and earlier.plan, "constant")
             model = make_model(plan, target, generators, table, earlier)
             model.resumes = True
-            self._train(model, earlier, table, None, n_epochs=1)
+            self._train(model, earlier, table, None, shares, n_epochs=1)
         return self
 
     @contextmanager
@@ -177,29 +189,34 @@ class BaseSNN(BaseEstimator):
             target = self._target_type.learn(y, self, **chunk)
         return target, Table(X, target.encode(y, "y" + suffix), weight)
 
-    def _train(self, model, earlier, table, valid, n_epochs):
+    def _train(self, model, earlier, table, valid, shares, n_epochs):
         """Train a model for some epochs, and publish it, also if training is interrupted; return its rows."""
-        plan, best, valid_rows = model.plan, None, None
-        if valid is not None:
-            start = earlier and self.best_epoch_
-            best = BestEpoch(model.module.network, plan.tol, plan.n_iter_no_change, start)
+        bests: list[BestEpoch | None] = [None] * len(shares)
+        if valid is not None or shares[0].valid is not None:
+            starts = np.atleast_1d(self.best_epoch_).tolist() if earlier else [None] * len(shares)
+            patience = model.plan.tol, model.plan.n_iter_no_change
+            networks = model.module.networks
+            bests = [BestEpoch(net, *patience, start) for net, start in zip(networks, starts, strict=True)]
         net = make_net(model, self.callbacks, self.verbose, earlier)
+        trained = table if shares[0].counts_weights else table._replace(weight=None)
         try:
             with model.training():
-                rows = model.rows(table, training=True)
+                rows = model.rows(trained, training=True)
                 valid_rows = None if valid is None else model.rows(valid)
-                member = Member(model.module, rows, valid_rows, model.generators.shuffle, best)
-                net.train(member, n_epochs)
+                members = make_members(model, table, rows, valid_rows, shares, bests)
+                net.train(members, net_rows(rows), net_rows(valid_rows), n_epochs)
         except NonFiniteLoss as error:
-            kept = best and best.best_epoch
-            explain_divergence(error, kept, plan, rows, valid_rows, net.optimizer_)
+            kept = [best.best_epoch for best in bests if best is not None and best.best_epoch]
+            kept = kept if len(kept) == len(bests) else []
+            explain_divergence(error, kept, model.plan, members[0], net.optimizer_)
         finally:
-            if best is not None:
-                best.restore()
-            self._publish(model, net, best)
-        return rows
+            for best in bests:
+                if best is not None:
+                    best.restore()
+            self._publish(model, net, bests)
+        return rows[0]
 
-    def _publish(self, model, net, best):
+    def _publish(self, model, net, bests):
         """Set the fitted attributes."""
         model.history, model.optimizer = net.history, net.optimizer_
         self._model, self.net_ = model, net
@@ -209,22 +226,46 @@ class BaseSNN(BaseEstimator):
         self.loss_curve_ = [row["train_loss"] for row in net.history]
         validation = [row["valid_loss"] for row in net.history if "valid_loss" in row]
         self.validation_loss_curve_ = validation or None
-        best_epoch = (best and best.best_epoch) or self.n_iter_
-        self.best_epoch_ = min(best_epoch, self.n_iter_)  # a Checkpoint may have put an older history back
+        # A Checkpoint may have put an older history back.
+        epochs = [min((best and best.best_epoch) or self.n_iter_, self.n_iter_) for best in bests]
+        self.best_epoch_ = epochs[0] if len(epochs) == 1 else np.array(epochs)
 
     def _kept_loss(self):
-        """Return the training loss of the epoch whose weights are kept."""
-        return self.loss_curve_[self.best_epoch_ - 1] if self.loss_curve_ else np.inf
+        """Return the training loss of the epoch whose weights are kept; of members, of the last of these."""
+        return self.loss_curve_[np.max(self.best_epoch_) - 1] if self.loss_curve_ else np.inf
+
+    def _score_out_of_bag(self, table, shares):
+        """Predict each row by the members that have not seen it, and score that."""
+        target = self._model.target
+        present = np.ones((len(shares), len(table.y)), bool)
+        for own, share in zip(present, shares, strict=True):
+            own[share.train] = False
+        seen = present.any(axis=0)
+        if not seen.any():
+            raise ValueError("oob_score=True, but each member has drawn every row. Use more n_estimators.")
+        with self._model.computing():
+            outputs = self._model.member_outputs(table.X)[:, seen]
+            outputs = target.average(outputs, torch.from_numpy(present[:, seen]))
+            weight = None if table.weight is None else table.weight[seen]
+            self.oob_score_ = target.score(table.y[seen], outputs, weight)
+            found = self._out_of_bag(target, outputs)
+        predictions = np.full((len(table.y), *found.shape[1:]), np.nan)
+        predictions[seen] = found
+        setattr(self, self._oob_attribute, predictions)
 
     # ------------------------------------------------------------ prediction
 
     def _predict(self, X, read):
         """Compute the outputs for raw rows and `read` them, together with the target."""
+        return self._predict_members(X, lambda target, outputs: read(target, self._model.combined(outputs)))
+
+    def _predict_members(self, X, read):
+        """Compute the outputs of each member for raw rows, (k, n, n_outputs), and `read` them."""
         check_is_fitted(self)
         model = self._model
         with model.computing():
             X = check_inputs(self, X, reset=False)
-            return read(model.target, model.outputs(X))
+            return read(model.target, model.member_outputs(X))
 
     # ------------------------------------------------------------ scikit-learn
 
@@ -256,8 +297,17 @@ class BaseSNN(BaseEstimator):
 # ---------------------------------------------------------------- verbs of a fit
 
 
-def check_validation_rows(parameters, X_val, y_val, sample_weight_val):
-    """Check that what concerns validation rows goes together."""
+def check_together(parameters, X_val, y_val, sample_weight_val):
+    """Check what several arguments or parameters have to agree on."""
+    if parameters.oob_score and not parameters.bootstrap:
+        raise ValueError(
+            "oob_score=True needs rows that members have not seen, but bootstrap=False. Set bootstrap=True."
+        )
+    codes = parameters.encoding
+    if isinstance(codes, list | tuple) and (not codes or {*codes} - {None, "auto", *ENCODINGS}):
+        raise ValueError(
+            f"encoding must be or hold None, 'auto' or one of {', '.join(ENCODINGS)}; got {codes!r}."
+        )
     if (X_val is None) != (y_val is None):
         given, lacking = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
         raise ValueError(f"X_val and y_val go together; got {given} without {lacking}. Give both or none.")
@@ -271,26 +321,17 @@ def check_validation_rows(parameters, X_val, y_val, sample_weight_val):
 
 
 def make_generators(parameters):
-    """Derive all random sources from random_state; None takes fresh entropy, not numpy's global."""
-    seed = np.random.SeedSequence().entropy
+    """Derive all random sources from random_state; None takes fresh entropy, not numpy's global.
+
+    The first member has those that it would have alone.
+    """
+    seed: Any = np.random.SeedSequence().entropy
     if parameters.random_state is not None:
         seed = check_random_state(parameters.random_state).randint(2**31 - 1)
-    return _device.Generators(seed, _device.resolve_device(parameters.device))
-
-
-def split(table, target, validation_fraction, seed):
-    """Split a table into training and validation rows."""
-    n_rows = len(table.y)
-    n_valid = int(np.ceil(validation_fraction * n_rows))
-    if n_valid >= n_rows:
-        raise ValueError(
-            f"validation_fraction={validation_fraction} of n_samples={n_rows} leaves no row to "
-            "train on. Use early_stopping=False, a smaller fraction, or more rows."
-        )
-    strata = target.strata(table.y, n_valid)
-    return table.split(
-        *train_test_split(np.arange(n_rows), test_size=n_valid, stratify=strata, random_state=seed)
-    )
+    others = (np.random.SeedSequence([seed, j]) for j in range(1, parameters.n_estimators))
+    seeds = [seed, *(int(other.generate_state(1)[0]) for other in others)]
+    device = _device.resolve_device(parameters.device)
+    return [_device.Generators(each, device) for each in seeds]
 
 
 def make_model(plan, target, generators, table, earlier):

@@ -1,6 +1,7 @@
 """A network in training, with everything that is its own."""
 
 import math
+from contextlib import nullcontext
 
 from ._forward import forward_rows, widest_layer
 
@@ -20,15 +21,29 @@ class Member:
         Shuffles the rows.
     best : BestEpoch, default=None
         Keeps the weights of the best epoch; None keeps those of the last.
+    sources : callable, default=nullcontext
+        Makes the context in which the network draws random numbers.
     """
 
-    def __init__(self, module, rows, valid=None, generator=None, best=None):
+    def __init__(self, module, rows, valid=None, generator=None, best=None, sources=nullcontext):
         self.module, self.rows, self.valid = module, rows, valid
-        self.generator, self.best = generator, best
+        self.generator, self.best, self.sources = generator, best, sources
         self.network = module.network
-        self.curves: dict[str, list[float]] = {"train": [], "valid": []}
+        self.losses: dict[str, float] = {}  # of the latest epoch; once done, of the best
+        self._best_losses: dict[str, float] = {}
         width, device = widest_layer(self.network), rows.y.device
         self._validation_rows = forward_rows(width, device)
+
+    def end_epoch(self, epoch):
+        """Keep what is best; return whether there is no more progress."""
+        if self.best is None:
+            return False
+        done = self.best.end_epoch(self.losses["valid"], epoch)
+        if self.best.best_epoch == epoch or not self._best_losses:
+            self._best_losses = dict(self.losses)
+        if done:
+            self.losses = self._best_losses
+        return done
 
     def validation_batches(self, batch_size):
         """Cut the validation rows into batches, in order."""

@@ -1,4 +1,4 @@
-"""Everything that a fit has learned: a network behind its encoder, with the plan and the target.
+"""Everything that a fit has learned: networks behind their encoders, with the plan and the target.
 
 Prediction, pickles and diagnostics read a `Model` and nothing else; training (`_engine`) and skorch
 (`_skorch`) are not needed for them.
@@ -16,26 +16,30 @@ from ._rows import Rows, encode
 from ._validation import check_outputs
 from .architectures import build_network, multiply_adds
 from .encodings import chunk_slices, encoder_from, learn_encoder
-from .networks import EncodedNetwork
+from .networks import EncodedNetwork, Ensemble
 
 
 class Model:
-    """A fitted network and what is known about it.
+    """Fitted networks and what is known about them.
 
     Parameters
     ----------
     plan : Plan
         As settled for the latest fit.
     target : Target
-    generators : Generators
-        On the device of the network.
-    encoder : nn.Module
-        How columns enter the network.
+    generators : list of Generators
+        One for each network, on its device.
+    encoders : list of nn.Module
+        How columns enter the networks, which take turns in using them.
 
     Attributes
     ----------
-    module : EncodedNetwork
+    module : EncodedNetwork or Ensemble
         From raw rows to outputs; skorch's net has the same object.
+    members : list of EncodedNetwork
+        Its networks.
+    work : int
+        Multiply-adds of a row in all networks.
     history : list of dict
         One for each epoch.
     optimizer : torch.optim.Optimizer or None
@@ -44,21 +48,31 @@ class Model:
         Whether `partial_fit` has trained this model, so that its pickle holds the optimizer's state.
     """
 
-    def __init__(self, plan, target, generators, encoder):
-        self.plan, self.target, self.generators = plan, target, generators
-        with self.random_sources(), _device.memory_explained(self.device):
-            self.module = self._build(encoder)
-            self.work = multiply_adds(self.module.network, encoder.n_inputs)
-        self.width = widest_layer(self.module.network)
+    def __init__(self, plan, target, generators, encoders):
+        self.plan, self.target, self.generators, self.encoders = plan, target, generators, encoders
+        self.members, self.work = [], 0
+        for j, own in enumerate(generators):
+            encoder = encoders[j % len(encoders)]
+            with self.random_sources(own), _device.memory_explained(self.device):
+                self.members.append(self._build(encoder, own))
+                self.work += multiply_adds(self.members[-1].network, encoder.n_inputs)
+        alone = len(self.members) == 1
+        self.module = self.members[0] if alone else Ensemble(self.members, target.average).eval()
+        self.width = max(map(widest_layer, self.module.networks))
         self.history, self.optimizer, self.resumes = [], None, False
         self._loaded_state = None
-        self._double = _DoubleCopy()
+        self._doubles = [_DoubleCopy() for _ in self.members]
 
     @classmethod
     def start(cls, plan, target, generators, table):
-        """Learn the statistics of the training rows and build the network."""
-        encoder = learn_encoder(table.X, table.weight, plan.standardize, plan.encoding)
-        return cls(plan, target, generators, encoder)
+        """Learn the statistics of the training rows and build the networks."""
+        codes = plan.encoding if isinstance(plan.encoding, tuple) else (plan.encoding,)
+        codes = codes[: len(generators)]
+        learned = {
+            code: learn_encoder(table.X, table.weight, plan.standardize, code)
+            for code in dict.fromkeys(codes)
+        }
+        return cls(plan, target, generators, [learned[code] for code in codes])
 
     def going_on(self, plan, target):
         """Return this model, same network and all, with another plan and target."""
@@ -69,17 +83,16 @@ class Model:
     @property
     def device(self):
         """Where the network is."""
-        return self.generators.device
+        return self.generators[0].device
 
     @property
     def dtype(self):
         """What weights, inputs and targets are in training."""
         return _device.parameter_dtype(self.plan.precision, self.device)
 
-    def _build(self, encoder):
-        """Build the network of the plan behind its encoder."""
-        generators, plan = self.generators, self.plan
-        init = torch.Generator().manual_seed(generators.init)
+    def _build(self, encoder, generators):
+        """Build a network of the plan behind an encoder."""
+        plan, init = self.plan, torch.Generator().manual_seed(generators.init)
         network = build_network(
             plan.architecture,
             encoder.n_inputs,
@@ -94,9 +107,9 @@ class Model:
 
     # ------------------------------------------------------------ computing
 
-    def random_sources(self):
+    def random_sources(self, generators):
         """Give a user's own module, which can draw from torch's global generator only, one of ours."""
-        return nullcontext() if self.plan.own else self.generators.as_global()
+        return nullcontext() if self.plan.own else generators.as_global()
 
     @contextmanager
     def computing(self):
@@ -112,26 +125,39 @@ class Model:
     def training(self):
         """Train while the block runs, on as many threads as the work is worth."""
         threads = _device.threads_for(self.plan.batch_size * self.work)
-        self._double.is_stale = True
+        alone = len(self.members) == 1  # others take turns in drawing from torch's global generator
+        sources = self.random_sources(self.generators[0]) if alone else nullcontext()
+        for double in self._doubles:
+            double.is_stale = True
         try:
-            with self.computing(), self.random_sources(), threads:
+            with self.computing(), sources, threads:
                 yield
         finally:
-            self._double.is_stale = False
+            for double in self._doubles:
+                double.is_stale = False
 
     def encode(self, X):
-        """Encode raw rows as the network sees them."""
-        return encode(X, self.module.encoder, self.device, self.dtype)
+        """Encode raw rows as the first network sees them."""
+        return encode(X, self.encoders[0], self.device, self.dtype)
 
     def rows(self, table, training=False):
-        """Encode a table and put it on the device, once."""
+        """Encode a table and put it on the device, once for each encoder; target and weights are shared."""
         tensors = self.target.tensors(table, self.device, self.dtype, training)
-        return Rows(self.encode(table.X), *tensors)
+        made = {id(encoder): encode(table.X, encoder, self.device, self.dtype) for encoder in self.encoders}
+        return [Rows(made[id(member.encoder)], *tensors) for member in self.members]
 
     # ------------------------------------------------------------ prediction
 
     def outputs(self, X):
-        """Compute the outputs of raw rows, as many at a time as fit in bounded memory.
+        """Compute the outputs of raw rows, (n_rows, n_outputs), averaged over the members."""
+        return self.combined(self.member_outputs(X))
+
+    def combined(self, outputs):
+        """Average the outputs of the members."""
+        return outputs[0] if len(outputs) == 1 else self.target.average(outputs)
+
+    def member_outputs(self, X):
+        """Compute the outputs of each member for raw rows, as many at a time as fit in bounded memory.
 
         Parameters
         ----------
@@ -139,7 +165,7 @@ class Model:
 
         Returns
         -------
-        outputs : Tensor of shape (n_rows, n_outputs), on the CPU
+        outputs : Tensor of shape (k, n_rows, n_outputs), on the CPU
             float32 for float32 rows, else float64.
 
         Raises
@@ -150,29 +176,36 @@ class Model:
         n = forward_rows(self.width, self.device)
         slices = chunk_slices(X.shape[0], 1, n)
         with torch.inference_mode():
-            network, dtype = self._network_for(X.dtype)
+            networks = [self._network_for(j, X.dtype) for j in range(len(self.members))]
             # A training step goes back, too: three times the work of a forward pass.
             with _device.threads_for(min(n, X.shape[0]) * self.work // 3):
-                parts = [self._forward(X[s], network, dtype) for s in slices]
-            outputs = parts[0] if len(parts) == 1 else torch.cat(parts)
+                parts = [self._forward(X[s], networks) for s in slices]
+            outputs = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
             single = X.dtype in (np.float32, torch.float32)
             outputs = outputs.to(torch.float32 if single else torch.float64)
-        check_outputs(outputs.numpy())
+        for each in outputs.numpy():
+            check_outputs(each)
         return outputs
 
-    def _forward(self, X, network, dtype):
-        inputs = encode(X, self.module.encoder, self.device, dtype)[:]
-        on_cpu = self.device.type == "cpu"
+    def _forward(self, X, networks):
+        """Compute the outputs of a few rows, (k, n_rows, n_outputs)."""
+        on_cpu, inputs, outputs = self.device.type == "cpu", {}, []
         forward = Forward(self.plan.n_outputs, True, self.plan.precision == "bf16" and not on_cpu)
-        return forward(network, inputs).to("cpu", dtype)
+        for member, (network, dtype) in zip(self.members, networks, strict=True):
+            key = id(member.encoder)
+            if key not in inputs:
+                inputs[key] = encode(X, member.encoder, self.device, dtype)[:]
+            x = inputs[key] if self.plan.own or len(networks) == 1 else inputs[key].clone()
+            outputs.append(forward(network, x).to("cpu", dtype))
+        return outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)
 
-    def _network_for(self, dtype):
-        """Return the network, or on a CPU its float64 copy for rows that are not float32.
+    def _network_for(self, j, dtype):
+        """Return the j-th network, or on a CPU its float64 copy for rows that are not float32.
 
         scikit-learn expects a row's prediction not to depend on the rows beside it beyond 1e-7,
         which float32 products do not keep.
         """
-        network = self.module.network
+        network = self.members[j].network
         weights = list(network.parameters())
         if (
             not self.plan.own
@@ -181,7 +214,7 @@ class Model:
             or self.device.type != "cpu"
         ):
             return network, weights[0].dtype
-        return self._double.of(network, weights), torch.float64
+        return self._doubles[j].of(network, weights), torch.float64
 
     # ------------------------------------------------------------ state
 
@@ -191,14 +224,17 @@ class Model:
 
     def to_arrays(self, with_optimizer):
         """Return everything as plain numbers, numpy arrays, plan and target."""
-        network = self.module.network
+        networks = [member.network for member in self.members]
         return {
             "plan": self.plan,
             "target": self.target,
-            "generators": self.generators.state(),
-            "encoder": _device.to_numpy_state(dict(self.module.encoder.state_dict())),
-            "network": _device.to_numpy_state(dict(network.state_dict())),
-            "frozen": [name for name, p in network.named_parameters() if not p.requires_grad],
+            "generators": [own.state() for own in self.generators],
+            "encoders": [_device.to_numpy_state(dict(e.state_dict())) for e in self.encoders],
+            "networks": [_device.to_numpy_state(dict(network.state_dict())) for network in networks],
+            "frozen": [
+                [name for name, p in network.named_parameters() if not p.requires_grad]
+                for network in networks
+            ],
             "history": [{k: v for k, v in row.items() if k != "batches"} for row in self.history],
             "optimizer": _device.to_numpy_state(self.optimizer_state()) if with_optimizer else None,
             "resumes": self.resumes,
@@ -208,14 +244,17 @@ class Model:
     def from_arrays(cls, state):
         """Rebuild what `to_arrays` described, on a device that is there."""
         device = _device.device_or_cpu(state["plan"].device)
-        generators = _device.Generators.from_state(state["generators"], device)
-        states = generators.builtin_states  # building a callable architecture draws from them
-        model = cls(state["plan"], state["target"], generators, encoder_from(state["encoder"]))
-        generators.builtin_states = states
-        network = model.module.network
-        network.load_state_dict(_device.from_numpy_state(state["network"]))
-        for name, p in network.named_parameters():
-            p.requires_grad_(name not in state["frozen"] and p.is_floating_point())
+        generators = [_device.Generators.from_state(own, device) for own in state["generators"]]
+        builtin = [
+            own.builtin_states for own in generators
+        ]  # building a callable architecture draws from them
+        model = cls(state["plan"], state["target"], generators, list(map(encoder_from, state["encoders"])))
+        for own, states in zip(generators, builtin, strict=True):
+            own.builtin_states = states
+        for member, arrays, frozen in zip(model.members, state["networks"], state["frozen"], strict=True):
+            member.network.load_state_dict(_device.from_numpy_state(arrays))
+            for name, p in member.network.named_parameters():
+                p.requires_grad_(name not in frozen and p.is_floating_point())
         model.history = [{**row, "batches": []} for row in state["history"]]
         model._loaded_state = _device.from_numpy_state(state["optimizer"])
         model.resumes = state["resumes"]

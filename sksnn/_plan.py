@@ -33,6 +33,7 @@ AUTO_EPOCH_DECAY = 0.01
 
 # The fields of a plan that the first fit settles for those that go on (`warm_start`, `partial_fit`).
 FIXED = (
+    "n_estimators",
     "architecture",
     "n_outputs",
     "hidden_layer_sizes",
@@ -66,13 +67,14 @@ class Plan:
         so that a pickle loads where there is another.
     """
 
+    n_estimators: int
     architecture: str | Callable
     hidden_layer_sizes: tuple[int, ...]
     n_outputs: int
     dropout: float
     input_dropout: float
     standardize: bool
-    encoding: str | None
+    encoding: str | tuple | None
     precision: str
     standardize_target: bool
 
@@ -115,7 +117,7 @@ class Plan:
                 )
 
 
-def make_plan(parameters, target, table, valid=None, earlier=None, lr_schedule=None):
+def make_plan(parameters, target, table, valid=None, shares=(), earlier=None, lr_schedule=None):
     """Settle everything that training needs to know.
 
     Parameters
@@ -124,6 +126,8 @@ def make_plan(parameters, target, table, valid=None, earlier=None, lr_schedule=N
     target : Target
     table, valid : Table
         Training rows; validation rows or None.
+    shares : list of Share, default=()
+        The rows of each member, of which all have about as many.
     earlier : Plan, default=None
         Of the fit that this one goes on from.
     lr_schedule : str, default=None
@@ -140,9 +144,13 @@ def make_plan(parameters, target, table, valid=None, earlier=None, lr_schedule=N
     """
     n_rows = len(table.y) if table.weight is None else int((table.weight > 0).sum())
     n_rows = n_rows if earlier is None else earlier.n_rows
-    batch_size = min(choose_batch_size(parameters, target, len(table.y)), len(table.y))
+    trained = [len(share.train) for share in shares if share.train is not None]
+    n_trained = min(trained, default=len(table.y))
+    batch_size = min(choose_batch_size(parameters, target, n_trained), n_trained)
+    watched = valid is not None or any(share.valid is not None for share in shares)
     masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
     return Plan(
+        n_estimators=int(parameters.n_estimators),
         architecture=parameters.architecture,
         hidden_layer_sizes=choose_layer_sizes(parameters, target, n_rows),
         n_outputs=target.n_outputs,
@@ -159,11 +167,11 @@ def make_plan(parameters, target, table, valid=None, earlier=None, lr_schedule=N
         optimizer_params=parameters.optimizer_params and dict(parameters.optimizer_params),
         lr=parameters.lr,
         lr_schedule=lr_schedule or parameters.lr_schedule,
-        weight_decay=choose_weight_decay(parameters, -(-len(table.y) // batch_size)),
+        weight_decay=choose_weight_decay(parameters, -(-n_trained // batch_size)),
         max_grad_norm=parameters.max_grad_norm,
         tol=parameters.tol,
         n_iter_no_change=parameters.n_iter_no_change,
-        loss=target.loss(parameters, masked, watched=valid is not None),
+        loss=target.loss(parameters, masked, watched),
     )
 
 
@@ -194,9 +202,15 @@ def choose_layer_sizes(parameters, target, n_rows):
 
 
 def choose_encoding(parameters, target, n_rows, n_columns):
+    """Return the code, or the codes that members take in turn."""
+    best = best_encoding(parameters, target, n_rows, n_columns)
+    if isinstance(parameters.encoding, list | tuple):
+        return tuple(best if code == "auto" else code for code in parameters.encoding)
+    return best if parameters.encoding == "auto" else parameters.encoding
+
+
+def best_encoding(parameters, target, n_rows, n_columns):
     """Return the code measured to be best, or None for a user's own module, which may want pixels."""
-    if parameters.encoding != "auto":
-        return parameters.encoding
     if not isinstance(parameters.architecture, str) or n_columns > MOST_ENCODED_COLUMNS:
         return None
     return "onehot" if isinstance(target, Labels) and n_rows <= ONE_HOT_ROWS else "piecewise"

@@ -146,6 +146,13 @@ class Rows:
         y, weight = (None if values is None else values[key] for values in (self.y, self.weight))
         return Rows(self.inputs[key], y, weight)
 
+    def take(self, index, weight):
+        """Pick rows by an array of indices, with weights (of all rows) of their own, without a copy."""
+        index = torch.from_numpy(index)
+        if torch.is_tensor(self.inputs):
+            index = index.to(self.inputs.device)
+        return Rows(self.inputs, self.y, weight, index)
+
     def split(self, sizes, dim=0):
         """Cut dense rows into parts of these sizes, which are views."""
         nothing = [None] * len(sizes)

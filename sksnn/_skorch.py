@@ -33,6 +33,7 @@ from ._forward import Forward, forward_rows, widest_layer
 from ._optimizers import carry_over, make_optimizer
 from ._rows import Rows, encode, n_batches
 from ._target import Labels
+from .networks import Ensemble
 
 # ---------------------------------------------------------------- callbacks
 
@@ -143,6 +144,32 @@ class NetRows(Rows, skorch.dataset.Dataset):
         return NetRows(self.inputs)
 
 
+def side_by_side(inputs):
+    """Return inputs for one encoder as they are, and those for several in a container."""
+    return inputs[0] if len(inputs) == 1 else _SideBySide(inputs)
+
+
+class _SideBySide:
+    """The same rows as several encoders encode them; an index gives a tuple of tensors."""
+
+    def __init__(self, inputs):
+        self.inputs, self.shape, self.device = inputs, inputs[0].shape, inputs[0].device
+
+    def __len__(self):
+        return len(self.inputs[0])
+
+    def __getitem__(self, index):
+        return tuple(inputs[index] for inputs in self.inputs)
+
+
+def net_rows(several):
+    """Make the dataset that callbacks see from the rows of each member; None of None."""
+    if several is None:
+        return None
+    inputs = list({id(rows.inputs): rows.inputs for rows in several}.values())
+    return NetRows(side_by_side(inputs), several[0].y, several[0].weight)
+
+
 class Hooks(Observer):
     """Hands batches and gradients on to the callbacks of a net."""
 
@@ -220,7 +247,7 @@ class _Net(NeuralNet):
         if self.trains:
             self.optimizer_ = make_optimizer(
                 self.plan.optimizer,
-                self.module_.network.parameters(),
+                [p for network in self.module_.networks for p in network.parameters()],
                 lr=self.plan.lr,
                 weight_decay=self.plan.weight_decay,
                 optimizer_params=self.plan.optimizer_params,
@@ -236,7 +263,12 @@ class _Net(NeuralNet):
             return X
         X = X if sparse.issparse(X) or torch.is_tensor(X) else np.asarray(X)
         dtype = next(self.module_.network.parameters()).dtype
-        return NetRows(encode(X, self.module_.encoder, self.device, dtype), y)
+        return NetRows(side_by_side([encode(X, e, self.device, dtype) for e in self._encoders()]), y)
+
+    def _encoders(self):
+        """List the encoders, each once."""
+        members = getattr(self.module_, "members", [self.module_])
+        return list(dict.fromkeys(member.encoder for member in members))
 
     def get_iterator(self, dataset, training=False):
         """Cut rows into pairs of inputs and targets, in order: the engine has batches of its own."""
@@ -250,12 +282,17 @@ class _Net(NeuralNet):
     def _batch_rows(self, training):
         if training:
             return self.batch_size
-        return max(self.batch_size, forward_rows(widest_layer(self.module_.network), self.device))
+        width = max(map(widest_layer, self.module_.networks))
+        return max(self.batch_size, forward_rows(width, self.device))
 
     def infer(self, x, **fit_params):
-        """Compute the outputs of encoded rows."""
+        """Compute the outputs of encoded rows; of members, their average."""
         forward = Forward(self.plan.n_outputs, self.plan.own, self.plan.precision == "bf16")
-        return forward(self.module_.network, x)
+        if not isinstance(self.module_, Ensemble):
+            return forward(self.module_.network, x)
+        inputs = dict(zip(self._encoders(), x if isinstance(x, tuple) else (x,), strict=True))
+        outputs = [forward(member.network, inputs[member.encoder]) for member in self.module_.members]
+        return self.module_.average(torch.stack(outputs))
 
     def get_loss(self, y_pred, y_true, *args, **kwargs):
         """Average the loss of a batch."""
@@ -274,13 +311,15 @@ class _Net(NeuralNet):
 
     # training
 
-    def train(self, member, n_epochs):
-        """Train a network for some epochs.
+    def train(self, members, rows, valid, n_epochs):
+        """Train networks for some epochs.
 
         Parameters
         ----------
-        member : Member
-            Of the network of this net.
+        members : list of Member
+            Of the networks of this net.
+        rows, valid : NetRows
+            The training rows and the validation rows (or None) that callbacks see.
         n_epochs : int
 
         Raises
@@ -288,9 +327,8 @@ class _Net(NeuralNet):
         NonFiniteLoss
             At the end of the epoch in which a loss stops being a number.
         """
-        rows, valid = _seen(member.rows), _seen(member.valid)
         hooks = Hooks(self)
-        engine = self.engine_ = Engine([member], self.criterion_, self.optimizer_, self.plan, hooks)
+        engine = self.engine_ = Engine(members, self.criterion_, self.optimizer_, self.plan, hooks)
         try:
             try:
                 with torch.enable_grad(), suppress(StopTraining):
@@ -316,15 +354,15 @@ class _Net(NeuralNet):
             self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
             engine.begin_epoch()
             losses = engine.run_epoch(len(self.history))
-            self._write_epoch(losses, engine, (rows, valid), least)
+            self._write_epoch(losses, engine, least)
             self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
             if engine.end_epoch(len(self.history)) or self.stop_:
                 break
 
-    def _write_epoch(self, losses, engine, datasets, least):
+    def _write_epoch(self, losses, engine, least):
         """Write an epoch's row of the history; without batch hooks, it has one entry for each phase."""
-        epoch = self.history[-1]
-        for (phase, loss), rows in zip(losses.items(), datasets, strict=False):
+        epoch, first = self.history[-1], engine.members[0]
+        for (phase, loss), rows in zip(losses.items(), (first.rows, first.valid), strict=False):
             key = phase + "_loss"
             if not engine.observer.batches:
                 epoch["batches"].append({phase + "_batch_size": len(rows), key: loss})
@@ -359,10 +397,6 @@ class _Net(NeuralNet):
 
     def __getstate__(self):
         return {key: value for key, value in super().__getstate__().items() if key != "engine_"}
-
-
-def _seen(rows):
-    return None if rows is None else NetRows(rows.inputs, rows.y, rows.weight)
 
 
 class ClassifierNet(_Net, NeuralNetClassifier):

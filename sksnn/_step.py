@@ -67,6 +67,7 @@ class Autograd:
 
     def __init__(self, member, forward):
         self.members, self.network, self.forward = [member], member.network, forward
+        self.sources = member.sources
 
     def batches(self, size):
         """Cut the rows into batches, in a random order."""
@@ -87,7 +88,8 @@ class Autograd:
         output : Tensor of shape (n, n_outputs)
         """
         self.network.zero_grad()
-        output = self.forward(self.network, batch.inputs)
+        with self.sources():
+            output = self.forward(self.network, batch.inputs)
         loss = criterion(output, batch.y, batch.weight)
         loss.backward()
         return loss.detach(), output.detach()

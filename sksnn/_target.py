@@ -5,12 +5,14 @@ from y before rows are split (`learn`), and from the training rows after it (`le
 changes in place, so that a fit that fails leaves an earlier one as it was.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.special import expit, log_expit, log_softmax
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import unique_labels
@@ -26,6 +28,7 @@ from ._validation import (
 )
 from ._warnings import warn_user
 from .encodings import column_moments
+from .metrics import masked_r2_score
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,6 +143,26 @@ class Target:
 
     def net_parameters(self):
         """Return what skorch's nets need to predict."""
+        raise NotImplementedError
+
+    def score(self, y, outputs, weight):
+        """Score the outputs of rows by an encoded y, as the estimator's `score` does."""
+        raise NotImplementedError
+
+    @staticmethod
+    def average(outputs, present=None):
+        """Average the predictions of k networks; return the outputs of which they are predictions.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (k, n, n_outputs)
+        present : Tensor of bool of shape (k, n), default=None
+            Which networks count for a row; None are all.
+
+        Returns
+        -------
+        outputs : Tensor of shape (n, n_outputs)
+        """
         raise NotImplementedError
 
 
@@ -292,6 +315,15 @@ class Classes(Labels):
         """Return class indices, and what turns logits into probabilities."""
         return {"classes": np.arange(self.n_outputs), "predict_nonlinearity": softmax}
 
+    @staticmethod
+    def average(outputs, present=None):
+        """Return the logarithms of the mean probabilities, finite where these round to 0."""
+        return log_mean_exp(torch.log_softmax(outputs, -1), present)
+
+    def score(self, y, outputs, weight):
+        """Return the share of rows whose class has the largest output."""
+        return float(np.average(outputs.numpy().argmax(axis=1) == y, weights=weight))
+
     def decisions(self, outputs):
         """Return the logits; of two classes the difference."""
         z = outputs.numpy()
@@ -340,6 +372,21 @@ class Tasks(Labels):
         """Return the tasks, and what turns logits into probabilities."""
         return {"classes": self.labels, "predict_nonlinearity": torch.sigmoid}
 
+    @staticmethod
+    def average(outputs, present=None):
+        """Return the logits of the mean probabilities, finite where these round to 0 or 1."""
+        return log_mean_exp(F.logsigmoid(outputs), present) - log_mean_exp(F.logsigmoid(-outputs), present)
+
+    def score(self, y, outputs, weight):
+        """Return the share of rows whose present labels are all right; NaN without any label."""
+        present = ~np.isnan(y)
+        labelled = present.any(axis=1) & (True if weight is None else weight > 0)
+        if not labelled.any():
+            return np.nan
+        right = ((self.predictions(outputs) == y) | ~present).all(axis=1)
+        weight = None if weight is None else weight[labelled]
+        return float(np.average(right[labelled], weights=weight))
+
     def decisions(self, outputs):
         """Return the logits."""
         return outputs.numpy()
@@ -355,6 +402,14 @@ class Tasks(Labels):
     def predictions(self, outputs):
         """Return 1 where the probability is above one half, else 0."""
         return (outputs.numpy() > 0).astype(int)
+
+
+def log_mean_exp(logs, present=None):
+    """Average over the first dimension what logs, (k, n, n_outputs), are the logarithms of."""
+    if present is None:
+        return logs.logsumexp(0) - math.log(len(logs))
+    n = present.sum(0)[:, None].to(logs.dtype)
+    return logs.masked_fill(~present[..., None], -math.inf).logsumexp(0) - n.log()
 
 
 def softmax(outputs):
@@ -432,6 +487,18 @@ class Values(Target):
     def net_parameters(self):
         """Return what turns the one column of a 1-D target into none."""
         return {} if self.has_columns else {"predict_nonlinearity": squeeze}
+
+    def score(self, y, outputs, weight):
+        """Return R squared, the mean over outputs, over the values present."""
+        columns = y.reshape(len(y), -1), self.predictions(outputs).reshape(len(y), -1)
+        return masked_r2_score(*columns, sample_weight=weight)
+
+    @staticmethod
+    def average(outputs, present=None):
+        """Return the means."""
+        if present is None:
+            return outputs.mean(0)
+        return (outputs * present[..., None]).sum(0) / present.sum(0)[:, None]
 
     @np.errstate(over="ignore")
     def predictions(self, outputs):

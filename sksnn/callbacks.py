@@ -46,7 +46,8 @@ class MomentRecorder(Callback):
             raise ValueError(f"n_rows must be a whole number of at least 1; got {self.n_rows!r}. Try 256.")
         index = torch.linspace(0, len(X) - 1, min(int(self.n_rows), len(X)), dtype=torch.float64).long()
         # Sparse rows are on the host; indexing makes them dense.
-        self.inputs_ = X.inputs[index.to(X.inputs.device)]
+        inputs = X.inputs[index.to(X.inputs.device)]
+        self.inputs_ = inputs[0] if isinstance(inputs, tuple) else inputs  # those of the first member
         for _, callback in net.callbacks_:
             if isinstance(callback, PrintLog):  # its table cannot show lists
                 callback.keys_ignored_ |= {MEAN_KEY, VARIANCE_KEY}

@@ -37,6 +37,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         hidden layers have the same width. See `sksnn.networks.layer_sizes`.
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
+    n_estimators : int, default=1
+        Number of networks, the members: trained together, each with its own first weights, order of rows and
+        dropped units; predictions are averaged (probabilities; values). 1 is the network of the paper.
     architecture : str or callable, default="snn"
         "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
         "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
@@ -91,6 +94,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Training ends after this many epochs without progress; used with early stopping only.
     tol : float, default=0.0001
         The validation loss must fall by more than this to count as progress; used with early stopping only.
+    bootstrap : bool, default=False
+        Whether each member is trained on rows drawn with replacement, as many as there are, in proportion to
+        `sample_weight`, whose part in the loss this takes.
+    oob_score : bool, default=False
+        Whether to score each row by the members that have not drawn it; needs ``bootstrap=True``.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weight of each class, multiplied with `sample_weight`. For a 2-D y: one dict with keys 0 and 1 for
         all tasks, a list of one dict per task, or "balanced", which counts the labels present.
@@ -173,6 +181,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     """
 
     _target_type = Labels
+    _oob_attribute = "oob_decision_function_"
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "n_units": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -187,6 +196,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         n_units="auto",
         layer_form="conic",
         hidden_layer_sizes=None,
+        n_estimators=1,
         architecture="snn",
         dropout=0.05,
         input_dropout=0.0,
@@ -204,6 +214,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         validation_fraction=0.1,
         n_iter_no_change=10,
         tol=1e-4,
+        bootstrap=False,
+        oob_score=False,
         class_weight=None,
         label_smoothing="auto",
         missing_label=np.nan,
@@ -218,6 +230,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.n_units = n_units
         self.layer_form = layer_form
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_estimators = n_estimators
         self.architecture = architecture
         self.dropout = dropout
         self.input_dropout = input_dropout
@@ -235,6 +248,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.missing_label = missing_label
@@ -363,6 +378,33 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         """
         return self._predict(X, lambda target, outputs: target.probabilities(outputs))
 
+    def predict_proba_members(self, X):
+        """Compute the probabilities of each member; their mean over axis 0 is `predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_rows, n_features)
+
+        Returns
+        -------
+        proba : ndarray of shape (n_estimators, n_rows, n_classes) or (n_estimators, n_rows, n_tasks)
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = SNNClassifier(n_estimators=4, max_epochs=5, random_state=0).fit(X, y)
+        >>> clf.predict_proba_members(X[:2]).shape
+        (4, 2, 3)
+        """
+        return self._predict_members(
+            X, lambda target, outputs: np.stack([target.probabilities(member) for member in outputs])
+        )
+
+    @staticmethod
+    def _out_of_bag(target, outputs):
+        return target.probabilities(outputs)
+
     def predict(self, X):
         """Predict labels.
 
@@ -453,6 +495,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         layers of a conic network have only a few units.
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
+    n_estimators : int, default=1
+        Number of networks, the members: trained together, each with its own first weights, order of rows and
+        dropped units; predictions are averaged (probabilities; values). 1 is the network of the paper.
     architecture : str or callable, default="snn"
         "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
         "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
@@ -510,6 +555,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Training ends after this many epochs without progress; used with early stopping only.
     tol : float, default=0.0001
         The validation loss must fall by more than this to count as progress; used with early stopping only.
+    bootstrap : bool, default=False
+        Whether each member is trained on rows drawn with replacement, as many as there are, in proportion to
+        `sample_weight`, whose part in the loss this takes.
+    oob_score : bool, default=False
+        Whether to score each row by the members that have not drawn it; needs ``bootstrap=True``.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         The loss to minimise; "huber" is quadratic up to 1.345 standardised target units, linear beyond.
     quantile : float, default=0.5
@@ -577,6 +627,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     """
 
     _target_type = Values
+    _oob_attribute = "oob_prediction_"
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "loss": [StrOptions(set(REGRESSION_LOSSES))],
@@ -592,6 +643,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         n_units=128,
         layer_form="rectangular",
         hidden_layer_sizes=None,
+        n_estimators=1,
         architecture="snn",
         dropout=0.0,
         input_dropout=0.0,
@@ -609,6 +661,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         validation_fraction=0.1,
         n_iter_no_change=10,
         tol=1e-4,
+        bootstrap=False,
+        oob_score=False,
         loss="squared_error",
         quantile=0.5,
         standardize_target=True,
@@ -624,6 +678,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self.n_units = n_units
         self.layer_form = layer_form
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_estimators = n_estimators
         self.architecture = architecture
         self.dropout = dropout
         self.input_dropout = input_dropout
@@ -641,6 +696,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
         self.loss = loss
         self.quantile = quantile
         self.standardize_target = standardize_target
@@ -690,8 +747,48 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
     # ------------------------------------------------------------ prediction
 
-    def predict(self, X):
+    def predict(self, X, return_std=False):
         """Predict the target.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_rows, n_features)
+        return_std : bool, default=False
+            Whether to return also how far the members are apart; needs `n_estimators` above 1.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows,) or (n_rows, n_outputs), float64
+            In the units of the y given to `fit`. float32 rows change the precision of the forward pass
+            only.
+        y_std : ndarray in the shape of y
+            Standard deviation of the members' predictions. It is not that of y: noise is not in it.
+
+        Raises
+        ------
+        ValueError
+            If X cannot be used, or `return_std` is asked of a single member.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> reg = SNNRegressor(n_estimators=4, max_epochs=10, random_state=0).fit(X, y)
+        >>> mean, std = reg.predict(X[:2], return_std=True)
+        >>> mean.shape, bool((std > 0).all())
+        ((2,), True)
+        """
+        if not return_std:
+            return self._predict(X, lambda target, outputs: target.predictions(outputs))
+        members = self.predict_members(X)
+        if len(members) == 1:
+            raise ValueError(
+                "return_std=True needs members to compare, but there is one. Fit with n_estimators=8, say."
+            )
+        return members.mean(axis=0), members.std(axis=0)
+
+    def predict_members(self, X):
+        """Predict the target by each member; their mean over axis 0 is `predict`.
 
         Parameters
         ----------
@@ -699,18 +796,22 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
         Returns
         -------
-        y : ndarray of shape (n_rows,) or (n_rows, n_outputs), float64
-            Predictions in the units of the y given to `fit`. They are float64 for float32 rows too; only
-            the forward pass is then computed in float32.
+        y : ndarray of shape (n_estimators, n_rows) or (n_estimators, n_rows, n_outputs), float64
 
         Examples
         --------
         >>> from sklearn.datasets import load_diabetes
         >>> X, y = load_diabetes(return_X_y=True)
-        >>> SNNRegressor(max_epochs=10, random_state=0).fit(X, y).predict(X[:2]).shape
-        (2,)
+        >>> SNNRegressor(n_estimators=4, max_epochs=10, random_state=0).fit(X, y).predict_members(X[:2]).shape
+        (4, 2)
         """
-        return self._predict(X, lambda target, outputs: target.predictions(outputs))
+        return self._predict_members(
+            X, lambda target, outputs: np.stack([target.predictions(member) for member in outputs])
+        )
+
+    @staticmethod
+    def _out_of_bag(target, outputs):
+        return target.predictions(outputs)
 
     def score(self, X, y, sample_weight=None):
         """Compute R squared from the values present, averaged over the outputs.

@@ -12,6 +12,7 @@ __all__ = [
     "SNN",
     "AlphaDropout",
     "EncodedNetwork",
+    "Ensemble",
     "draw_dropped",
     "draw_keep",
     "layer_sizes",
@@ -436,3 +437,51 @@ class EncodedNetwork(nn.Module):
         """Encode raw rows and pass them through the network."""
         weight = next(self.network.parameters())
         return self.network(self.encoder(X).to(weight.device, weight.dtype))
+
+    @property
+    def networks(self):
+        """The network, in a list."""
+        return [self.network]
+
+
+class Ensemble(nn.Module):
+    """Several encoded networks whose outputs are averaged: what an estimator with members holds.
+
+    Parameters
+    ----------
+    members : list of EncodedNetwork
+        They may share encoders.
+    average : callable
+        Turns their outputs, (k, n, n_outputs), into those of the ensemble, (n, n_outputs).
+
+    Notes
+    -----
+    Shape: (n, n_features), raw, to (n, n_outputs).
+
+    Examples
+    --------
+    >>> from sksnn.encodings import Standardizer
+    >>> encoder = Standardizer([5.0], [2.0])
+    >>> members = [EncodedNetwork(encoder, SNN(1, 3, (8,))) for _ in range(4)]
+    >>> ensemble = Ensemble(members, lambda outputs: outputs.mean(0))
+    >>> ensemble(torch.tensor([[5.0], [7.0]])).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, members, average):
+        super().__init__()
+        self.members, self.average = nn.ModuleList(members), average
+
+    @property
+    def networks(self):
+        """The networks of the members."""
+        return [member.network for member in self.members]
+
+    @property
+    def network(self):
+        """The network of the first member."""
+        return self.members[0].network
+
+    def forward(self, X):
+        """Average the outputs of raw rows."""
+        return self.average(torch.stack([member(X) for member in self.members]))
