@@ -508,6 +508,14 @@ class Values(Target):
         check_outputs(y)
         return y if self.has_columns else y[:, 0]
 
+    def each(self, outputs):
+        """Return the predictions of k networks, with a leading dimension."""
+        return np.stack([self.predictions(member) for member in outputs])
+
+    def mean_and_std(self, outputs):
+        """Return the predictions of k networks together, and the deviation of those of each."""
+        return self.predictions(self.average(outputs)), self.each(outputs).std(axis=0)
+
 
 def squeeze(outputs):
     """Turn one column into none, the shape of a 1-D target."""

@@ -780,12 +780,12 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         """
         if not return_std:
             return self._predict(X, lambda target, outputs: target.predictions(outputs))
-        members = self.predict_members(X)
-        if len(members) == 1:
+        check_is_fitted(self)
+        if len(self._model.members) == 1:
             raise ValueError(
                 "return_std=True needs members to compare, but there is one. Fit with n_estimators=8, say."
             )
-        return members.mean(axis=0), members.std(axis=0)
+        return self._predict_members(X, lambda target, outputs: target.mean_and_std(outputs))
 
     def predict_members(self, X):
         """Predict the target by each member; their mean over axis 0 is `predict`.
@@ -805,9 +805,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         >>> SNNRegressor(n_estimators=4, max_epochs=10, random_state=0).fit(X, y).predict_members(X[:2]).shape
         (4, 2)
         """
-        return self._predict_members(
-            X, lambda target, outputs: np.stack([target.predictions(member) for member in outputs])
-        )
+        return self._predict_members(X, lambda target, outputs: target.each(outputs))
 
     @staticmethod
     def _out_of_bag(target, outputs):

@@ -44,7 +44,7 @@ def adam(net):
 
 def written_out(net, optimizer):
     """Train one network with the step written out."""
-    return WrittenOut([SimpleNamespace(network=net)], optimizer, forward=None)
+    return WrittenOut([SimpleNamespace(network=net, sources=None)], optimizer, forward=None)
 
 
 def step(flat, x, criterion, y, weight=None):

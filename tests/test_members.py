@@ -1,0 +1,340 @@
+"""Estimators with members: what they share, what is their own, and what their predictions are."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, TASKS, T, X, Y, raises, unfinished
+from scipy import sparse
+from scipy.special import expit, softmax
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, EpochScoring
+from torch import nn
+
+from sksnn import SNNClassifier, SNNRegressor
+from sksnn.callbacks import MomentRecorder
+from sksnn.diagnostics import layer_moments
+
+pytestmark = pytest.mark.filterwarnings("ignore:the final training loss")
+GAPS = np.where(np.random.default_rng(3).random(TASKS.shape) < 0.3, np.nan, TASKS)
+EXACT = {**SMALL, "precision": "float64", "dropout": 0.1}
+# Kind of target -> estimator, y, method that returns what members average.
+KINDS = {
+    "classes": (SNNClassifier, Y, "predict_proba", "predict_proba_members"),
+    "tasks": (SNNClassifier, GAPS, "predict_proba", "predict_proba_members"),
+    "a number": (SNNRegressor, T, "predict", "predict_members"),
+    "numbers": (SNNRegressor, np.column_stack([T, -T, T**2]), "predict", "predict_members"),
+}
+
+
+def own_module(n_inputs, n_outputs):
+    """Make a module that draws its weights and its dropout from torch's global generator."""
+    return nn.Sequential(nn.Linear(n_inputs, 8), nn.SELU(), nn.Dropout(0.2), nn.Linear(8, n_outputs))
+
+
+# ---------------------------------------------------------------- a member is the network it would be alone
+
+
+WAYS = {
+    "defaults": {},
+    "early stopping on own rows": {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 8},
+    "bags": {"bootstrap": True},
+    "bags, early stopping": {"bootstrap": True, "early_stopping": True},
+    "clipped": {"max_grad_norm": 0.1},
+    "momentum": {"optimizer": "sgd", "optimizer_params": {"momentum": 0.9}, "weight_decay": 0.01},
+    "a closure": {"optimizer": "lbfgs", "lr": 0.1, "weight_decay": 0.0},
+    "a rival": {"architecture": "batchnorm"},
+    "own module": {"architecture": own_module},
+    "dropped inputs": {"input_dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "early stopping on own rows"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_member_is_the_network_of_the_estimator_with_one(kind, way):
+    """The same seed, so the same weights, order of rows and dropped units; to 1e-6 in float64."""
+    if way == "a closure":
+        pytest.skip("LBFGS looks for one step for all parameters")
+    estimator, y, _, members = KINDS[kind]
+    one = estimator(**{**EXACT, **WAYS[way]}).fit(X, y)
+    several = estimator(**{**EXACT, **WAYS[way]}, n_estimators=3).fit(X, y)
+    first = getattr(several, members)(X)[0]
+    np.testing.assert_allclose(first, getattr(one, members)(X)[0], atol=1e-6 * np.abs(first).max())
+    assert not np.allclose(first, getattr(several, members)(X)[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", WAYS)
+def test_more_members_leave_the_first_ones_alone(kind, way):
+    """Two among five are those among three, also where they stop at different epochs."""
+    if way == "a closure":
+        pytest.skip("LBFGS looks for one step for all parameters")
+    estimator, y, _, members = KINDS[kind]
+    few, many = (
+        getattr(estimator(**{**EXACT, **WAYS[way]}, n_estimators=k).fit(X, y), members)(X)[:2] for k in (3, 5)
+    )
+    np.testing.assert_allclose(few, many, atol=1e-6 * np.abs(few).max())
+
+
+def test_a_closure_is_called_for_all_members_at_once():
+    model = SNNClassifier(**{**SMALL, **WAYS["a closure"]}, n_estimators=3).fit(X, Y)
+    assert model.score(X, Y) > 0.8
+
+
+def test_members_may_take_codes_in_turn():
+    """Those of a code are trained as if the others had it, too, though inputs are filled up with zeros."""
+    codes = ("onehot", "piecewise", None)
+    mixed = SNNClassifier(**EXACT, n_estimators=6, encoding=codes).fit(X, Y)
+    for j, code in enumerate(codes):
+        alike = SNNClassifier(**EXACT, n_estimators=6, encoding=code).fit(X, Y)
+        np.testing.assert_allclose(
+            mixed.predict_proba_members(X)[j::3], alike.predict_proba_members(X)[j::3], atol=1e-6
+        )
+    assert len({id(member.encoder) for member in mixed.net_.module_.members}) == 3
+
+
+# ---------------------------------------------------------------- averages
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_are_the_means_of_the_members(kind):
+    estimator, y, averaged, members = KINDS[kind]
+    model = estimator(**SMALL, n_estimators=4).fit(X, y)
+    each = getattr(model, members)(X)
+    assert each.shape[0] == 4
+    np.testing.assert_allclose(each.mean(axis=0), getattr(model, averaged)(X), rtol=1e-6)
+    alone = estimator(**SMALL).fit(X, y)
+    np.testing.assert_allclose(getattr(alone, members)(X)[0], getattr(alone, averaged)(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["two classes", "three classes", "tasks"])
+def test_decisions_and_logarithms_agree_with_the_mean_probability(kind):
+    y = {"two classes": Y, "three classes": np.digitize(X[:, 0], np.quantile(X[:, 0], [0.3, 0.6]))}.get(
+        kind, GAPS
+    )
+    model = SNNClassifier(**SMALL, n_estimators=3).fit(X, y)
+    proba, z = model.predict_proba(X), model.decision_function(X)
+    if kind == "three classes":
+        np.testing.assert_allclose(softmax(z, axis=1), proba, rtol=1e-6)
+        np.testing.assert_array_equal(model.predict(X), z.argmax(axis=1))
+    else:
+        np.testing.assert_allclose(expit(z), proba[:, 1] if kind == "two classes" else proba, rtol=1e-6)
+    if kind != "tasks":
+        np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), proba, rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["classes", "tasks"])
+def test_decisions_are_finite_where_probabilities_round_to_0_or_1(target):
+    model = SNNClassifier(**SMALL, n_estimators=3).fit(X, Y if target == "classes" else TASKS)
+    with torch.no_grad():
+        for network in model.net_.module_.networks:
+            network.layers[-1].bias.mul_(0).add_(torch.linspace(-3e4, 3e4, network.layers[-1].out_features))
+    z = model.decision_function(X.astype("f4"))
+    assert np.isfinite(z).all() and abs(z).max() > 1e4
+    assert np.isin(model.predict_proba(X), [0, 1]).any()
+
+
+def test_the_spread_is_that_of_the_members():
+    y = np.column_stack([T, T**2])
+    model = SNNRegressor(**SMALL, n_estimators=4).fit(X, y)
+    mean, std = model.predict(X, return_std=True)
+    np.testing.assert_array_equal(mean, model.predict(X))
+    np.testing.assert_array_equal(std, model.predict_members(X).std(axis=0))
+    with raises("return_std=True needs members to compare, but there is one. Fit with n_estimators=8"):
+        SNNRegressor(**SMALL).fit(X, y).predict(X, return_std=True)
+
+
+def test_members_agree_less_far_from_the_training_rows():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, size=(200, 1))
+    model = SNNRegressor(n_estimators=6, random_state=0).fit(
+        x, np.sin(3 * x[:, 0]) + 0.1 * rng.normal(size=200)
+    )
+    _, near = model.predict(np.linspace(-0.9, 0.9, 50)[:, None], return_std=True)
+    _, far = model.predict(np.linspace(3, 4, 50)[:, None], return_std=True)
+    assert np.median(far) > 3 * np.median(near)
+
+
+# ---------------------------------------------------------------- rows of their own
+
+
+def test_each_member_holds_back_its_own_fold():
+    """So that all rows are learned from; as many folds as validation_fraction says, or as members."""
+    seen = []
+
+    class Watch(Callback):
+        def on_train_begin(self, net, **kwargs):
+            seen.extend((m.rows.index.numpy(), m.valid.index.numpy()) for m in net.engine_.members)
+
+    settings = {**SMALL, "max_epochs": 1, "early_stopping": True, "callbacks": [Watch()]}
+    for k, fraction, n_held in [(3, 0.1, 12), (3, 0.25, 30), (15, 0.25, 8)]:
+        seen.clear()
+        SNNClassifier(**settings, n_estimators=k, validation_fraction=fraction).fit(X, Y)
+        held = [valid for _, valid in seen]
+        assert {len(valid) for valid in held} == {n_held}
+        assert len(np.unique(np.concatenate(held))) == k * n_held, "folds do not overlap"
+        for train, valid in seen:
+            assert sorted([*train, *valid]) == list(range(120))
+            assert abs(Y[valid].sum() - len(valid) * Y.mean()) < 1, "stratified"
+
+
+def test_with_validation_rows_all_watch_those():
+    model = SNNClassifier(**SMALL, n_estimators=3).fit(X[30:], Y[30:], X_val=X[:30], y_val=Y[:30])
+    alone = SNNClassifier(**SMALL).fit(X[30:], Y[30:], X_val=X[:30], y_val=Y[:30])
+    assert model.best_epoch_[0] == alone.best_epoch_
+    assert len(model.validation_loss_curve_) == model.n_iter_
+
+
+def test_curves_are_means_and_a_stopped_member_counts_with_its_best_loss():
+    settings = {**EXACT, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30, "lr": 0.1}
+    model = SNNClassifier(**settings, n_estimators=3).fit(X, Y)
+    assert isinstance(model.n_iter_, int) and model.best_epoch_.shape == (3,)
+    assert len(set(model.best_epoch_)) > 1
+    assert model.n_iter_ == len(model.loss_curve_) == model.best_epoch_.max() + 2
+    last = model.validation_loss_curve_[-1]
+    members = model._model.members
+    assert len(members) == 3 and last < model.validation_loss_curve_[0]
+
+
+@unfinished
+def test_bags_are_drawn_in_proportion_to_weights():
+    weight = np.where(np.arange(120) < 40, 4.0, 1.0)
+    weight[-20:] = 0
+    drawn = []
+
+    class Watch(Callback):
+        def on_train_begin(self, net, **kwargs):
+            drawn.extend(m.rows.index.numpy() for m in net.engine_.members)
+            assert all(m.rows.weight is None for m in net.engine_.members)
+
+    settings = {**SMALL, "max_epochs": 1, "callbacks": [Watch()]}
+    SNNClassifier(**settings, n_estimators=40, bootstrap=True).fit(X, Y, sample_weight=weight)
+    counts = np.bincount(np.concatenate(drawn), minlength=120)
+    assert all(len(bag) == 120 for bag in drawn) and counts[-20:].sum() == 0
+    assert counts[:40].mean() / counts[40:100].mean() == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_out_of_the_bag_are_predicted_by_the_others(kind):
+    estimator, y, averaged, members = KINDS[kind]
+    bags = []
+
+    class Watch(Callback):
+        def on_train_begin(self, net, **kwargs):
+            bags.extend(m.rows.index.numpy() for m in net.engine_.members)
+
+    model = estimator(**SMALL, n_estimators=4, bootstrap=True, oob_score=True, callbacks=[Watch()]).fit(X, y)
+    out = np.array([~np.isin(np.arange(120), bag) for bag in bags])
+    each = getattr(model, members)(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rows in all bags: the mean of nothing
+        expected = np.nanmean(np.where(out.reshape(4, 120, *[1] * (each.ndim - 2)), each, np.nan), axis=0)
+    found = model.oob_decision_function_ if estimator is SNNClassifier else model.oob_prediction_
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    seen = out.any(axis=0)
+    assert np.isnan(found[~seen]).all() and 0 < (~seen).sum() < 60
+    if kind == "classes":
+        assert model.oob_score_ == pytest.approx(accuracy_score(y[seen], found[seen].argmax(axis=1)))
+        assert found.shape == RandomForestClassifier(oob_score=True).fit(X, y).oob_decision_function_.shape
+    if kind == "a number":
+        assert model.oob_score_ == pytest.approx(r2_score(y[seen], found[seen]))
+
+
+# ---------------------------------------------------------------- going on, pickles, callbacks
+
+
+@pytest.mark.parametrize("way", ["defaults", "early stopping on own rows", "own module", "a rival"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_pickles_and_copies_predict_and_go_on_alike(kind, way):
+    estimator, y, averaged, _ = KINDS[kind]
+    model = estimator(**{**SMALL, **WAYS[way]}, n_estimators=3, warm_start=True).fit(X, y)
+    copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
+    for again in copies:
+        np.testing.assert_array_equal(getattr(again, averaged)(X), getattr(model, averaged)(X))
+    expected = getattr(model.fit(X, y), averaged)(X)
+    for again in copies:
+        np.testing.assert_array_equal(getattr(again.fit(X, y), averaged)(X), expected)
+    assert model.n_iter_ == len(model.loss_curve_) > SMALL["max_epochs"] / 2
+
+
+@pytest.mark.parametrize("Estimator", [SNNClassifier, SNNRegressor])
+def test_chunks_are_seen_by_every_member(Estimator):
+    y = Y if Estimator is SNNClassifier else T
+    first = {"classes": [0, 1]} if Estimator is SNNClassifier else {}
+    model, alone = (Estimator(**EXACT, n_estimators=k, bootstrap=k > 1) for k in (3, 1))
+    for rows in (slice(0, 60), slice(60, None)):
+        model.partial_fit(X[rows], y[rows], **first)
+        alone.partial_fit(X[rows], y[rows], **first)
+    members = "predict_proba_members" if first else "predict_members"
+    one, several = getattr(alone, members)(X)[0], getattr(model, members)(X)
+    np.testing.assert_allclose(several[0], one, atol=1e-6 * np.abs(one).max())
+    assert model.n_iter_ == 2 and model.best_epoch_.tolist() == [2, 2, 2]
+
+
+def test_the_number_of_members_cannot_change_while_training_goes_on():
+    model = SNNClassifier(**SMALL, n_estimators=3, warm_start=True).fit(X, Y)
+    with raises(
+        "n_estimators cannot change while training goes on (warm_start or partial_fit): it was 3, now 4"
+    ):
+        model.set_params(n_estimators=4).fit(X, Y)
+    assert model.predict_proba_members(X).shape[0] == 3
+
+
+@pytest.mark.parametrize("encoding", ["onehot", ("onehot", "piecewise")])
+def test_callbacks_of_skorch_see_the_ensemble(encoding):
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_end(self, net, batch, training, loss, y_pred, **kwargs):
+            seen.append((training, len(batch[1]), y_pred.shape))
+
+    callbacks = [
+        EpochScoring("accuracy", name="score", use_caching=False, on_train=True),
+        MomentRecorder(),
+        Watch(),
+    ]
+    model = SNNClassifier(**SMALL, n_estimators=3, encoding=encoding, callbacks=callbacks).fit(X, Y)
+    assert model.net_.history[-1, "score"] == pytest.approx(model.score(X, Y), abs=0.01)
+    assert len(seen) == 3 * 8 * SMALL["max_epochs"] and {shape for *_, shape in seen} >= {(16, 2)}
+    assert len(model.net_.history) == model.n_iter_ and len(model.net_.history[-1, "layer_means"]) == 3
+    np.testing.assert_allclose(model.net_.predict_proba(X), model.predict_proba(X), atol=1e-5)
+    raw = model.net_.module_(torch.from_numpy(X)).softmax(1).detach().numpy()
+    np.testing.assert_allclose(raw, model.predict_proba(X), atol=1e-5)
+    assert len(layer_moments(model, X).layers) == 2, "of the first member"
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_sparse_rows_are_learned_from_as_dense_ones(early_stopping):
+    settings = {**EXACT, "n_estimators": 3, "standardize": False, "encoding": None}
+    fits = [
+        SNNClassifier(**settings, early_stopping=early_stopping).fit(rows, Y).predict_proba(X)
+        for rows in (X / 10, sparse.csr_matrix(X / 10))
+    ]
+    np.testing.assert_allclose(*fits, atol=1e-9)
+
+
+def test_a_grid_searches_over_members():
+    search = GridSearchCV(SNNClassifier(**SMALL), {"n_estimators": [1, 3]}, cv=2).fit(X, Y)
+    assert search.best_score_ > 0.8
+
+
+def test_what_does_not_go_together_is_said():
+    with raises(
+        "oob_score=True needs rows that members have not seen, but bootstrap=False. Set bootstrap=True"
+    ):
+        SNNClassifier(**SMALL, oob_score=True).fit(X, Y)
+    with raises(
+        "encoding must be or hold None, 'auto' or one of onehot, thermometer, piecewise; got ('zzz',)"
+    ):
+        SNNClassifier(**SMALL, encoding=("zzz",)).fit(X, Y)
+    with raises("encoding must be or hold None, 'auto' or one of"):
+        SNNClassifier(**SMALL, encoding=()).fit(X, Y)
+    with raises("leaves no row to train on"):
+        SNNClassifier(**SMALL, n_estimators=20, early_stopping=True).fit(X[:15], Y[:15])
+    with pytest.raises(ValueError, match="'n_estimators' parameter of SNNClassifier must be an int"):
+        SNNClassifier(**SMALL, n_estimators=0).fit(X, Y)
