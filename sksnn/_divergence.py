@@ -15,21 +15,19 @@ class Diverged(ValueError):
     """The loss of a fit stopped being a number."""
 
 
-def explain_divergence(error, best_epochs, plan, member, optimizer):
-    """Raise an error that names the likely cause, or warn if an epoch before was kept.
+def explain_divergence(error, best_epochs, plan, optimizer):
+    """Name the likely cause: in an error, or in a warning if the weights of an epoch before are kept.
 
     Parameters
     ----------
     error : NonFiniteLoss
     best_epochs : list of int
-        Whose weights are kept, one for each network; an empty list raises.
+        The epoch whose weights are kept, for each network; empty if there is none.
     plan : Plan
-    member : Member
-        Has the rows that were trained on, and those that were watched or None.
     optimizer : torch.optim.Optimizer
     """
     what = {"train": "training", "valid": "validation"}[error.phase]
-    cause, remedy = find_cause(plan, member.rows, member.valid, optimizer)
+    cause, remedy = find_cause(plan, error.member.rows, error.member.valid, optimizer)
     message = f"the {what} loss is not finite in epoch {error.epoch}: {cause}. "
     if not best_epochs:
         raise Diverged(message + remedy) from error

@@ -20,11 +20,20 @@ from ._step import Autograd, WrittenOut, ways_of
 
 
 class NonFiniteLoss(Exception):
-    """The loss of an epoch is not a number; carries the epoch, counted from 1, and the phase."""
+    """The loss of an epoch is not a number.
 
-    def __init__(self, epoch, phase):
+    Parameters
+    ----------
+    epoch : int
+        Counted from 1.
+    phase : {"train", "valid"}
+    member : Member
+        The first with such a loss.
+    """
+
+    def __init__(self, epoch, phase, member):
         super().__init__(epoch, phase)
-        self.epoch, self.phase = epoch, phase
+        self.epoch, self.phase, self.member = epoch, phase, member
 
 
 class Observer:
@@ -59,9 +68,10 @@ class Engine:
     Parameters
     ----------
     members : list of Member
+        All of them with validation rows, or none.
     criterion : MaskedLoss
     optimizer : torch.optim.Optimizer
-        Has the parameters of all members.
+        It has the parameters of all members.
     plan : Plan
     observer : Observer, default=None
     """
@@ -69,10 +79,14 @@ class Engine:
     def __init__(self, members, criterion, optimizer, plan, observer=None):
         self.members, self.criterion, self.optimizer, self.plan = members, criterion, optimizer, plan
         self.observer = Observer() if observer is None else observer
-        self.forward = Forward(plan.n_outputs, plan.own, plan.precision == "bf16")
+        self.sees_gradients = self.observer.gradients or plan.max_grad_norm is not None
+        self.forward = Forward(plan.n_outputs, not plan.is_named, plan.precision == "bf16")
         closure = inspect.signature(optimizer.step).parameters.get("closure")
         self.needs_closure = closure is not None and closure.default is inspect.Parameter.empty
         self.schedule = None
+        watched = {member.valid is not None for member in members}
+        if len(watched) > 1 or any(m.best is not None and m.valid is None for m in members):
+            raise ValueError("members must all have validation rows, or none; BestEpoch needs them.")
         self.active = list(members)  # those that are not done
         self.n_turns: dict[str, int] = {}  # of each phase of the present epoch
         self.ways: list[Autograd | WrittenOut] = []
@@ -92,7 +106,7 @@ class Engine:
 
     def _notice_touches(self):
         """Go on with autograd once something has been frozen, replaced or hooked."""
-        if self.observer.may_touch and not all(way.is_intact() for way in self.ways):
+        if not all(way.is_intact() for way in self.ways):
             self.release()
 
     # ------------------------------------------------------------ epochs
@@ -104,13 +118,32 @@ class Engine:
 
     def begin_epoch(self):
         """Begin an epoch; in the first of a fit that goes on, look at the weights that it begins with."""
-        self._notice_touches()
+        if self.observer.may_touch:
+            self._notice_touches()
         if any(member.best is not None and member.best.is_due for member in self.active):
-            for member, (total, n) in zip(self.active, self.run(training=False).tolist(), strict=True):
+            sums = self.validate(Observer())
+            for member, (total, n) in zip(self.active, sums.tolist(), strict=True):
                 member.best.begin_with(total / max(n, 1))
+
+    def follow(self, optimizer, criterion):
+        """Go on with what a callback has put in place of the optimizer, the loss, or a network."""
+        networks = [member.module.network for member in self.members]
+        same = all(member.network is own for member, own in zip(self.members, networks, strict=True))
+        self.criterion = criterion
+        if optimizer is not self.optimizer or not same:
+            self.release()
+            for member, network in zip(self.members, networks, strict=True):
+                member.network = network
+            self.optimizer = optimizer
+            self.choose_ways()
 
     def run_epoch(self, epoch):
         """Train and validate; each member gets its losses.
+
+        Parameters
+        ----------
+        epoch : int
+            Its number, for errors.
 
         Returns
         -------
@@ -123,16 +156,17 @@ class Engine:
         NonFiniteLoss
             If a loss is not a number.
         """
-        sums = {"train": self.run(training=True)}
+        sums = {"train": self.train()}
         if self.active[0].valid is not None:
-            sums["valid"] = self.run(training=False)
+            sums["valid"] = self.validate(self.observer)
         on_host = torch.stack(list(sums.values())).tolist()  # the one look at the device
         losses = {
             phase: [total / max(n, 1) for total, n in each] for phase, each in zip(sums, on_host, strict=True)
         }
         for phase, each in losses.items():
-            if not all(map(math.isfinite, each)):
-                raise NonFiniteLoss(epoch, phase)
+            for member, loss in zip(self.active, each, strict=True):
+                if not math.isfinite(loss):
+                    raise NonFiniteLoss(epoch, phase, member)
         for phase, each in losses.items():
             for member, loss in zip(self.active, each, strict=True):
                 member.losses[phase] = loss
@@ -141,47 +175,43 @@ class Engine:
             for phase in losses
         }
 
-    def run(self, training):
-        """Make one pass over the training or the validation rows.
+    def train(self):
+        """Take a step with each batch of the training rows.
 
         Returns
         -------
         sums : Tensor of shape (n_active, 2), on the device
-            Of each member, the sum of its losses over labels, and the number of labels.
+            For each member the sum of its losses over labels, and the number of labels.
         """
         for member in self.active:
-            member.module.train(training)
-        self.criterion.train(training)
-        return self._train() if training else self._validate()
-
-    def _train(self):
-        """Take a step with each batch of the training rows."""
+            member.module.train()
+        self.criterion.train()
         found: list[tuple[list, list]] = [([], []) for _ in self.ways]
-        n_turns = 0
+        self.n_turns["train"] = 0
         for batches in zip_longest(*[way.batches(self.plan.batch_size) for way in self.ways]):
             if self.observer.batches:
                 self._begin_turn(batches)
-            results = self.train_step(batches)
-            for (losses, n_labels), way, batch, result in zip(
-                found, self.ways, batches, results, strict=True
-            ):
+            results = self.step(batches)
+            for each, way, batch, result in zip(found, self.ways, batches, results, strict=True):
                 if batch is not None:
-                    losses.append(result[0])
-                    n_labels.append(way.n_labels(batch, self.criterion))
+                    each[0].append(result[0])
+                    each[1].append(self.criterion.n_labels(batch.y, len(way.members)))
             if self.observer.batches:
                 self._end_turn(batches, results)
-            n_turns += 1
-        self.n_turns["train"] = n_turns
+            self.n_turns["train"] += 1
         sums = [weighted_sum(*each) for each in found]
         return sums[0] if len(sums) == 1 else torch.cat(sums)
 
     @torch.no_grad()
-    def _validate(self):
-        """Compute the losses of the validation rows, without a gradient."""
-        sums, observer = [], self.observer
+    def validate(self, observer):
+        """Compute the losses of the validation rows, without a gradient; return what `train` returns."""
+        for member in self.active:
+            member.module.eval()
+        self.criterion.eval()
+        sums = []
         for member in self.active:
             losses, n_labels = [], []
-            for batch in member.validation_batches(self.plan.batch_size):
+            for batch in member.valid.batches(max(self.plan.batch_size, member.validation_size)):
                 if observer.batches:
                     observer.begin_batch(batch, False)
                 with member.sources():
@@ -195,7 +225,13 @@ class Engine:
         return sums[0] if len(sums) == 1 else torch.cat(sums)
 
     def end_epoch(self, epoch):
-        """Lower the rates, keep what is best, stop members without progress; return whether all are done."""
+        """Lower the rates, keep what is best, stop members without progress; return whether all are done.
+
+        Parameters
+        ----------
+        epoch : int
+            Its number, counted over all fits.
+        """
         if self.schedule is not None:
             self.schedule.step()
         goes_on = []
@@ -211,13 +247,15 @@ class Engine:
 
     # ------------------------------------------------------------ steps
 
-    def train_step(self, batches):
+    def step(self, batches, moves=True):
         """Take one optimization step.
 
         Parameters
         ----------
         batches : list of Rows or None
             The batch of each way, if it has one left.
+        moves : bool, default=True
+            False leaves the gradient of each network in its parameters, and moves nothing.
 
         Returns
         -------
@@ -225,12 +263,16 @@ class Engine:
             Losses and outputs of each way from before the step: of shapes () and (n, n_outputs) for one
             network, (k,) and (k, n, n_outputs) for several.
         """
-        if self.observer.batches:
-            self._notice_touches()
-        if self.needs_closure:
+        if self.needs_closure and moves:
             return self._step_with_closure(batches)
-        results = self._gradients(batches)
-        self.optimizer.step()
+        pairs = [*zip(self.ways, batches, strict=True)]
+        results = [
+            way.rest() if batch is None else way.gradient(batch, self.criterion) for way, batch in pairs
+        ]
+        if self.sees_gradients:
+            self._see_gradients([pair for pair in pairs if pair[1] is not None])
+        if moves:
+            self.optimizer.step()
         return results
 
     def _step_with_closure(self, batches):
@@ -238,39 +280,43 @@ class Engine:
         steps = []
 
         def closure():
-            steps.append(self._gradients(batches))
+            steps.append(self.step(batches, moves=False))
             return sum(result[0].sum() for result in steps[-1] if result is not None)
 
         self.optimizer.step(closure)
         return steps[0]
 
-    def _gradients(self, batches):
-        """Leave the gradient of its batch in each network's parameters; return losses and outputs."""
-        results = []
-        for way, batch in zip(self.ways, batches, strict=True):
-            results.append(way.rest() if batch is None else way.gradient(batch, self.criterion))
+    def _see_gradients(self, pairs):
+        """Show gradients, then scale down those that are too long."""
         if self.observer.gradients:
-            for way, batch in zip(self.ways, batches, strict=True):
-                for part in [] if batch is None else way.parts(batch):
+            for way, batch in pairs:
+                for part in way.parts(batch):
                     self.observer.see_gradient(part)
-            self._notice_touches()
+            if self.observer.may_touch:
+                self._notice_touches()
         if self.plan.max_grad_norm is not None:
-            for way, batch in zip(self.ways, batches, strict=True):
-                for member in [] if batch is None else way.members:
+            for way, _ in pairs:
+                for member in way.members:
                     clip_grad_norm_(member.network.parameters(), self.plan.max_grad_norm)
-        return results
 
     def _begin_turn(self, batches):
-        for way, batch in zip(self.ways, batches, strict=True):
-            for part in [] if batch is None else way.parts(batch):
-                self.observer.begin_batch(part, True)
+        """Show the batch of the first member that has one."""
+        way, batch = next(pair for pair in zip(self.ways, batches, strict=True) if pair[1] is not None)
+        self.observer.begin_batch(way.parts(batch)[0], True)
+        if self.observer.may_touch:
+            self._notice_touches()
 
     def _end_turn(self, batches, results):
+        """Show the batch of each member; those behind the first begin and end after the step."""
+        begun = True
         for way, batch, result in zip(self.ways, batches, results, strict=True):
             if batch is not None:
                 losses, outputs = result if len(way.members) > 1 else ([result[0]], [result[1]])
                 for part, loss, output in zip(way.parts(batch), losses, outputs, strict=True):
+                    if not begun:
+                        self.observer.begin_batch(part, True)
                     self.observer.end_batch(part, True, loss, output)
+                    begun = False
 
 
 def weighted_sum(losses, n_labels):
@@ -281,14 +327,19 @@ def weighted_sum(losses, n_labels):
     if torch.is_tensor(n_labels[0]):
         n_labels = torch.stack(n_labels).to(dtype)
     else:
-        n_labels = without_waiting(torch.tensor(n_labels, dtype=dtype), losses.device)
+        n_labels = torch.tensor(n_labels, dtype=dtype)
+        if losses.device.type != "cpu":
+            n_labels = without_waiting(n_labels, losses.device)
     if losses.ndim == 1:
         return torch.stack([losses.to(dtype) @ n_labels, n_labels.sum()])[None]
     n_labels = n_labels.view(len(losses), -1).expand_as(losses)
     return torch.stack([(losses * n_labels).sum(0), n_labels.sum(0)], dim=1)
 
 
-def all_finite(members):
-    """Say whether all parameters are numbers; an epoch's losses are computed before its last step."""
-    parameters = [p for member in members for p in member.network.parameters()]
-    return bool(torch.stack([p.isfinite().all() for p in parameters]).all())
+def not_finite(members):
+    """Return the first member with a parameter that is not a number, or None.
+
+    An epoch's losses are computed before its last step.
+    """
+    finite = [torch.stack([p.isfinite().all() for p in m.network.parameters()]).all() for m in members]
+    return next((m for m, fine in zip(members, torch.stack(finite).tolist(), strict=True) if not fine), None)

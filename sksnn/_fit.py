@@ -33,8 +33,8 @@ from .architectures import ARCHITECTURES
 from .encodings import ENCODINGS
 
 
-def takes_chunks(estimator):
-    """Say why there is no partial_fit with these parameters; else True."""
+def check_takes_chunks(estimator):
+    """Refuse parameters that need all rows at once; return True for others."""
     if stops_early(estimator) is True:
         raise ValueError(
             "early_stopping=True cannot be used with partial_fit, which makes one pass over each chunk. "
@@ -162,7 +162,7 @@ class BaseSNN(BaseEstimator):
 
     @contextmanager
     def _fitting(self, going_on):
-        """Yield the model to go on from, or None, with nothing fitted; leave nothing half fitted."""
+        """Yield the model to go on from, or None; forget a first fit that fails, and one that diverges."""
         earlier = self._model if going_on and self.__sklearn_is_fitted__() else None
         if earlier is None:
             self._forget()
@@ -193,7 +193,7 @@ class BaseSNN(BaseEstimator):
         """Train a model for some epochs, and publish it, also if training is interrupted; return its rows."""
         bests: list[BestEpoch | None] = [None] * len(shares)
         if valid is not None or shares[0].valid is not None:
-            starts = np.atleast_1d(self.best_epoch_).tolist() if earlier else [None] * len(shares)
+            starts = earlier.best_epochs if earlier else [None] * len(shares)
             patience = model.plan.tol, model.plan.n_iter_no_change
             networks = model.module.networks
             bests = [BestEpoch(net, *patience, start) for net, start in zip(networks, starts, strict=True)]
@@ -208,7 +208,7 @@ class BaseSNN(BaseEstimator):
         except NonFiniteLoss as error:
             kept = [best.best_epoch for best in bests if best is not None and best.best_epoch]
             kept = kept if len(kept) == len(bests) else []
-            explain_divergence(error, kept, model.plan, members[0], net.optimizer_)
+            explain_divergence(error, kept, model.plan, net.optimizer_)
         finally:
             for best in bests:
                 if best is not None:
@@ -229,6 +229,7 @@ class BaseSNN(BaseEstimator):
         # A Checkpoint may have put an older history back.
         epochs = [min((best and best.best_epoch) or self.n_iter_, self.n_iter_) for best in bests]
         self.best_epoch_ = epochs[0] if len(epochs) == 1 else np.array(epochs)
+        model.best_epochs = epochs
 
     def _kept_loss(self):
         """Return the training loss of the epoch whose weights are kept; of members, of the last of these."""

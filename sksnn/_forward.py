@@ -29,22 +29,22 @@ class Forward:
     ----------
     n_outputs : int
         Width that outputs must have.
-    own : bool
-        Whether networks are of this package, and so leave their input alone.
+    copies_input : bool
+        Whether networks get a copy of their input, since those of a user may change it in place.
     autocast : bool
         Whether to compute in bfloat16.
     """
 
-    def __init__(self, n_outputs, own, autocast):
-        self.n_outputs, self.own, self.autocast = n_outputs, own, autocast
+    def __init__(self, n_outputs, copies_input, autocast):
+        self.n_outputs, self.copies_input, self.autocast = n_outputs, copies_input, autocast
 
     def __call__(self, network, x):
         """Compute the outputs, (n, n_outputs), in the dtype of the weights."""
         # Inside of the caller's autocast a cache would keep weights that steps have changed since.
         bf16 = partial(torch.autocast, x.device.type, torch.bfloat16, cache_enabled=False)
         with bf16() if self.autocast else nullcontext():
-            # A module that changes its input in place must not change the rows, of which batches are views.
-            outputs = network(x if self.own else x.clone())
+            # Batches are views of the rows, which must stay as they are.
+            outputs = network(x.clone() if self.copies_input else x)
         if getattr(outputs, "shape", None) != (len(x), self.n_outputs):
             got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
             raise ValueError(

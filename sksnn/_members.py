@@ -31,8 +31,7 @@ class Member:
         self.network = module.network
         self.losses: dict[str, float] = {}  # of the latest epoch; once done, of the best
         self._best_losses: dict[str, float] = {}
-        width, device = widest_layer(self.network), rows.y.device
-        self._validation_rows = forward_rows(width, device)
+        self.validation_size = forward_rows(widest_layer(self.network), rows.y.device)
 
     def end_epoch(self, epoch):
         """Keep what is best; return whether there is no more progress."""
@@ -44,10 +43,6 @@ class Member:
         if done:
             self.losses = self._best_losses
         return done
-
-    def validation_batches(self, batch_size):
-        """Cut the validation rows into batches, in order."""
-        return self.valid.batches(max(batch_size, self._validation_rows))
 
 
 class BestEpoch:
@@ -69,7 +64,7 @@ class BestEpoch:
         self.best_loss = self.target = math.inf
         self.best_epoch = self.weights = None
         self.waited = 0
-        self.is_due = start is not None  # to look at the weights that training goes on from
+        self.is_due = start is not None  # whether the weights that training goes on from have to be looked at
 
     def begin_with(self, loss):
         """Look at the validation loss of the weights that training goes on from."""

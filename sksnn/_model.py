@@ -25,7 +25,7 @@ class Model:
     Parameters
     ----------
     plan : Plan
-        As settled for the latest fit.
+        What was settled for the latest fit.
     target : Target
     generators : list of Generators
         One for each network, on its device.
@@ -39,11 +39,14 @@ class Model:
     members : list of EncodedNetwork
         Its networks.
     work : int
-        Multiply-adds of a row in all networks.
+        Multiply-adds of a row in the largest network: products of small ones are no faster on more threads,
+        however many there are.
     history : list of dict
         One for each epoch.
+    best_epochs : list of int
+        The epoch whose weights each network has.
     optimizer : torch.optim.Optimizer or None
-        Of the latest fit; None before training and in a loaded model.
+        That of the latest fit; None before training and in a loaded model.
     resumes : bool
         Whether `partial_fit` has trained this model, so that its pickle holds the optimizer's state.
     """
@@ -55,11 +58,12 @@ class Model:
             encoder = encoders[j % len(encoders)]
             with self.random_sources(own), _device.memory_explained(self.device):
                 self.members.append(self._build(encoder, own))
-                self.work += multiply_adds(self.members[-1].network, encoder.n_inputs)
+                work = multiply_adds(self.members[-1].network, encoder.n_inputs)
+                self.work = max(self.work, work)
         alone = len(self.members) == 1
         self.module = self.members[0] if alone else Ensemble(self.members, target.average).eval()
         self.width = max(map(widest_layer, self.module.networks))
-        self.history, self.optimizer, self.resumes = [], None, False
+        self.history, self.best_epochs, self.optimizer, self.resumes = [], [], None, False
         self._loaded_state = None
         self._doubles = [_DoubleCopy() for _ in self.members]
 
@@ -75,9 +79,9 @@ class Model:
         return cls(plan, target, generators, [learned[code] for code in codes])
 
     def going_on(self, plan, target):
-        """Return this model, same network and all, with another plan and target."""
+        """Return a model of the same networks with another plan and target."""
         model = copy.copy(self)
-        model.plan, model.target = plan, target
+        model.plan, model.target, model._loaded_state = plan, target, None
         return model
 
     @property
@@ -109,7 +113,7 @@ class Model:
 
     def random_sources(self, generators):
         """Give a user's own module, which can draw from torch's global generator only, one of ours."""
-        return nullcontext() if self.plan.own else generators.as_global()
+        return nullcontext() if self.plan.is_named else generators.as_global()
 
     @contextmanager
     def computing(self):
@@ -123,7 +127,7 @@ class Model:
 
     @contextmanager
     def training(self):
-        """Train while the block runs, on as many threads as the work is worth."""
+        """Prepare for training while the block runs: device, random sources, threads for the work."""
         threads = _device.threads_for(self.plan.batch_size * self.work)
         alone = len(self.members) == 1  # others take turns in drawing from torch's global generator
         sources = self.random_sources(self.generators[0]) if alone else nullcontext()
@@ -134,7 +138,7 @@ class Model:
                 yield
         finally:
             for double in self._doubles:
-                double.is_stale = False
+                double.made, double.is_stale = None, False
 
     def encode(self, X):
         """Encode raw rows as the first network sees them."""
@@ -190,13 +194,13 @@ class Model:
     def _forward(self, X, networks):
         """Compute the outputs of a few rows, (k, n_rows, n_outputs)."""
         on_cpu, inputs, outputs = self.device.type == "cpu", {}, []
-        forward = Forward(self.plan.n_outputs, True, self.plan.precision == "bf16" and not on_cpu)
+        autocast = self.plan.precision == "bf16" and not on_cpu
+        forward = Forward(self.plan.n_outputs, copies_input=not self.plan.is_named, autocast=autocast)
         for member, (network, dtype) in zip(self.members, networks, strict=True):
             key = id(member.encoder)
             if key not in inputs:
                 inputs[key] = encode(X, member.encoder, self.device, dtype)[:]
-            x = inputs[key] if self.plan.own or len(networks) == 1 else inputs[key].clone()
-            outputs.append(forward(network, x).to("cpu", dtype))
+            outputs.append(forward(network, inputs[key]).to("cpu", dtype))
         return outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)
 
     def _network_for(self, j, dtype):
@@ -206,9 +210,11 @@ class Model:
         which float32 products do not keep.
         """
         network = self.members[j].network
+        if network.training:  # a callback predicts while the network trains
+            network = copy.deepcopy(network).eval()
         weights = list(network.parameters())
         if (
-            not self.plan.own
+            not self.plan.is_named
             or weights[0].dtype == torch.float64
             or dtype in (np.float32, torch.float32)
             or self.device.type != "cpu"
@@ -236,6 +242,7 @@ class Model:
                 for network in networks
             ],
             "history": [{k: v for k, v in row.items() if k != "batches"} for row in self.history],
+            "best_epochs": self.best_epochs,
             "optimizer": _device.to_numpy_state(self.optimizer_state()) if with_optimizer else None,
             "resumes": self.resumes,
         }
@@ -256,15 +263,16 @@ class Model:
             for name, p in member.network.named_parameters():
                 p.requires_grad_(name not in frozen and p.is_floating_point())
         model.history = [{**row, "batches": []} for row in state["history"]]
+        model.best_epochs = state["best_epochs"]
         model._loaded_state = _device.from_numpy_state(state["optimizer"])
         model.resumes = state["resumes"]
         return model
 
 
 class _DoubleCopy:
-    """The float64 copy of a network, made anew when its weights have changed.
+    """The float64 copy of a network, made again when its weights have changed.
 
-    One object for all models of a network: a fit that goes on trains the network of the model before it.
+    All models of a network share it: a fit that goes on trains the network of the model before it.
     """
 
     def __init__(self):

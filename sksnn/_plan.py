@@ -48,7 +48,7 @@ FIXED = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is settled before training, and does not change while it goes on.
+    """What is settled before training.
 
     Parameters
     ----------
@@ -78,6 +78,7 @@ class Plan:
     precision: str
     standardize_target: bool
 
+    # Settled anew in each fit, but for n_rows and device.
     n_rows: int
     device: str
     batch_size: int
@@ -92,7 +93,7 @@ class Plan:
     loss: Callable
 
     @property
-    def own(self):
+    def is_named(self):
         """Whether the architecture is one of this package: it runs in float64 and leaves its input alone."""
         return isinstance(self.architecture, str)
 
@@ -129,7 +130,7 @@ def make_plan(parameters, target, table, valid=None, shares=(), earlier=None, lr
     shares : list of Share, default=()
         The rows of each member, of which all have about as many.
     earlier : Plan, default=None
-        Of the fit that this one goes on from.
+        The plan of the fit that this one goes on from.
     lr_schedule : str, default=None
         In place of the parameter.
 
@@ -176,9 +177,9 @@ def make_plan(parameters, target, table, valid=None, shares=(), earlier=None, lr
 
 
 def stops_early(parameters, n_rows=None):
-    """Say whether rows are held back: True, False, or for "auto" what n_rows say ("auto" without them).
+    """Say whether rows are held back: for "auto" if there are many rows; "auto" if n_rows is None.
 
-    Booleans may be numpy's, as grids hold them.
+    The parameter may be a boolean of numpy, as in a grid of a search.
     """
     if not isinstance(parameters.early_stopping, str):
         return bool(parameters.early_stopping)
@@ -195,7 +196,7 @@ def choose_layer_sizes(parameters, target, n_rows):
     sizes = tuple(np.atleast_1d(parameters.hidden_layer_sizes).tolist())
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ValueError(
-            f"hidden_layer_sizes must be positive integers, one a layer; got "
+            f"hidden_layer_sizes must be positive integers, one per layer; got "
             f"{parameters.hidden_layer_sizes!r}. Set n_layers and n_units instead, or give (256, 64), say."
         )
     return sizes

@@ -182,11 +182,12 @@ class Rows:
         -----
         The rows of as many batches as stay small are gathered at once, and cut: views cost little.
         """
-        if size >= len(self):  # the order within a full batch does not matter
+        n = len(self)
+        if size >= n:  # the order within a full batch does not matter
             yield self[:]
             return
         order = self.shuffled(generator)
-        for rows, sizes in pieces(len(self), size, self.inputs.shape[1]):
+        for rows, sizes in pieces(n, size, self.inputs.shape[1]):
             yield from self[order[rows]].split(sizes)
 
     def shuffled(self, generator):

@@ -115,7 +115,7 @@ def make_members(model, table, rows, valid_rows, shares, bests):
             valid = rows[j].take(share.valid, validation_weight(table, share, rows[j].y))
         own = rows[j] if share.train is None else rows[j].take(share.train, rows[j].weight)
         generators = model.generators[j]
-        turns = len(shares) > 1 and not model.plan.own
+        turns = len(shares) > 1 and not model.plan.is_named
         sources = generators.as_global if turns else nullcontext
         members.append(Member(module, own, valid, generators.shuffle, best, sources))
     return members

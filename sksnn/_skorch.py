@@ -28,7 +28,7 @@ from skorch.callbacks import (
 from skorch.callbacks.training import InputShapeSetter
 from skorch.history import History
 
-from ._engine import Engine, NonFiniteLoss, Observer, all_finite
+from ._engine import Engine, NonFiniteLoss, Observer, not_finite
 from ._forward import Forward, forward_rows, widest_layer
 from ._optimizers import carry_over, make_optimizer
 from ._rows import Rows, encode, n_batches
@@ -287,16 +287,16 @@ class _Net(NeuralNet):
 
     def infer(self, x, **fit_params):
         """Compute the outputs of encoded rows; of members, their average."""
-        forward = Forward(self.plan.n_outputs, self.plan.own, self.plan.precision == "bf16")
+        forward = Forward(self.plan.n_outputs, not self.plan.is_named, self.plan.precision == "bf16")
         if not isinstance(self.module_, Ensemble):
             return forward(self.module_.network, x)
         inputs = dict(zip(self._encoders(), x if isinstance(x, tuple) else (x,), strict=True))
         outputs = [forward(member.network, inputs[member.encoder]) for member in self.module_.members]
         return self.module_.average(torch.stack(outputs))
 
-    def get_loss(self, y_pred, y_true, *args, **kwargs):
+    def get_loss(self, y_pred, y_true, *args, weight=None, **kwargs):
         """Average the loss of a batch."""
-        return self.criterion_(y_pred, y_true)
+        return self.criterion_(y_pred, y_true, weight)
 
     def notify(self, method_name, **cb_kwargs):
         """Call a hook of the net and of each callback; a KeyboardInterrupt of theirs ends training."""
@@ -317,7 +317,7 @@ class _Net(NeuralNet):
         Parameters
         ----------
         members : list of Member
-            Of the networks of this net.
+            One for each network of this net.
         rows, valid : NetRows
             The training rows and the validation rows (or None) that callbacks see.
         n_epochs : int
@@ -337,8 +337,9 @@ class _Net(NeuralNet):
             finally:
                 self._drop_unfinished_epoch()
                 self.module_.eval()
-            if not all_finite(engine.members):
-                raise NonFiniteLoss(len(self.history), "train")
+            member = not_finite(engine.members)
+            if member is not None:
+                raise NonFiniteLoss(len(self.history), "train", member)
             with suppress(StopTraining):
                 self.notify("on_train_end", X=rows, y=rows.y)
         finally:
@@ -352,11 +353,14 @@ class _Net(NeuralNet):
         engine.begin(n_epochs)
         for _ in range(n_epochs):
             self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
+            if engine.observer.may_touch:
+                engine.follow(self.optimizer_, self.criterion_)
             engine.begin_epoch()
             losses = engine.run_epoch(len(self.history))
             self._write_epoch(losses, engine, least)
             self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
-            if engine.end_epoch(len(self.history)) or self.stop_:
+            self.stop_ = engine.end_epoch(len(self.history)) or self.stop_
+            if self.stop_:
                 break
 
     def _write_epoch(self, losses, engine, least):
@@ -440,6 +444,9 @@ def make_net(model, callbacks=None, verbose=0, earlier=None):
         **model.target.net_parameters(),
     ).initialize()
     net.history.extend(model.history)
+    if earlier is not None:
+        for group in net.optimizer_.param_groups:  # where schedulers that go on begin
+            group.setdefault("initial_lr", group["lr"])
     state = earlier and earlier.optimizer_state()
     if state is not None:
         moments = earlier.plan.moments == plan.moments

@@ -66,8 +66,8 @@ class Autograd:
     """
 
     def __init__(self, member, forward):
-        self.members, self.network, self.forward = [member], member.network, forward
-        self.sources = member.sources
+        self.members, self.forward = [member], forward
+        self.network, self.sources = member.network, member.sources
 
     def batches(self, size):
         """Cut the rows into batches, in a random order."""
@@ -101,10 +101,6 @@ class Autograd:
     def parts(self, batch):
         """List the batch of each network."""
         return [batch]
-
-    def n_labels(self, batch, criterion):
-        """Count the labels of a batch."""
-        return criterion.n_labels(batch.y)
 
     def is_intact(self):
         """Whatever happens to the network and the optimizer, autograd goes on."""
@@ -191,6 +187,9 @@ class WrittenOut:
         """Say whether networks and optimizer still hold what this object trains, and nothing hooks in."""
         if self._is_released:
             return True
+        networks = [member.module.network for member in self.members]
+        if any(one is not other for one, other in zip(networks, self.networks, strict=True)):
+            return False
         return all(_is_plain(network) for network in self.networks) and self._identities() == self._as_made
 
     def _identities(self):
@@ -241,12 +240,6 @@ class WrittenOut:
         none = [None] * len(widths)
         beside = [none if values is None else values for values in (batch.y, batch.weight)]
         return [Rows(x[:, :n], *own) for x, n, *own in zip(batch.inputs, widths, *beside, strict=True)]
-
-    def n_labels(self, batch, criterion):
-        """Count the labels of a batch, for each of several networks where some are missing."""
-        if len(self.members) == 1:
-            return criterion.n_labels(batch.y)
-        return (~batch.y.isnan()).flatten(1).sum(1) if criterion.masked else batch.y[0].numel()
 
     def _one_by_one(self, batch, criterion):
         """Compute by autograd what `gradient` does."""

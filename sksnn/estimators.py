@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
-from ._fit import BaseSNN, takes_chunks
+from ._fit import BaseSNN, check_takes_chunks
 from ._target import Labels, Values
 from ._validation import check_same_length, check_task_classes, check_weights, to_host
 from .losses import REGRESSION_LOSSES
@@ -262,7 +262,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
 
     # ------------------------------------------------------------ fitting
 
-    @available_if(takes_chunks)
+    @available_if(check_takes_chunks)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
@@ -711,7 +711,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
     # ------------------------------------------------------------ fitting
 
-    @available_if(takes_chunks)
+    @available_if(check_takes_chunks)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
@@ -734,7 +734,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Raises
         ------
         ValueError
-            For the reasons that `fit` names, and for ``early_stopping=True``, which needs all rows at once.
+            For the reasons that `fit` names.
+        AttributeError
+            With ``early_stopping=True``, which needs all rows at once: there is no such method then.
 
         Examples
         --------

@@ -69,9 +69,23 @@ class MaskedLoss(nn.Module):
         """Return the derivative of each label's loss with respect to the output, in the shape of output."""
         raise NotImplementedError
 
-    def n_labels(self, y):
-        """Count the labels present: an int, or a scalar tensor where y is masked."""
-        return (~y.isnan()).sum() if self.masked else y.numel()
+    def n_labels(self, y, k=1):
+        """Count the labels present.
+
+        Parameters
+        ----------
+        y : Tensor
+        k : int, default=1
+            Number of networks; if there are several, y has them as its first dimension.
+
+        Returns
+        -------
+        n : int or Tensor
+            The labels of each network; a tensor, of shape () or (k,), where y is masked.
+        """
+        if not self.masked:
+            return y.numel() // k
+        return (~y.isnan()).sum() if k == 1 else (~y.isnan()).flatten(1).sum(1)
 
     def forward(self, output, y, weight=None):
         """Average the loss over the labels present."""
@@ -126,9 +140,7 @@ class MaskedLoss(nn.Module):
         flat = output.flatten(0, 1), y.nan_to_num().flatten(0, 1) if self.masked else y.flatten(0, 1)
         loss, slope, n_labels = self.pointwise(*flat), self.slope(*flat), y[0].numel()
         if self.masked:
-            missing = y.isnan()
-            n_labels = (~missing).flatten(1).sum(1).clamp(min=1)
-            missing = missing.flatten(0, 1)
+            n_labels, missing = self.n_labels(y, k).clamp(min=1), y.isnan().flatten(0, 1)
             loss, slope = loss.masked_fill(missing, 0), slope.masked_fill_(self._columns(missing), 0)
         if weight is not None:
             weight = weight.flatten(0, 1)

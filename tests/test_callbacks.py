@@ -1,11 +1,13 @@
 """Callbacks of skorch and of users in the loop; and Ctrl-C."""
 
+import copy
 import pickle
 import signal
 
 import numpy as np
 import pytest
-from conftest import SIX_EPOCHS, SMALL, X, Y, raises
+import torch
+from conftest import SIX_EPOCHS, SMALL, X, Y, raises, unfinished
 from helpers import ProgressBarStub
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, roc_auc_score
@@ -249,7 +251,7 @@ def begin_and_count(epochs):
 def test_ctrl_c_keeps_the_epochs_done_and_is_raised_again(whole_cancer, monkeypatch, ctrl_c, where):
     """A Ctrl-C used to end one fit silently, and a grid search went on with half a model."""
     X, y = whole_cancer
-    owner, name = (ClassifierNet, "on_epoch_end") if where == "end" else (Engine, "train_step")
+    owner, name = (ClassifierNet, "on_epoch_end") if where == "end" else (Engine, "step")
     original, epochs = getattr(owner, name), []
     monkeypatch.setattr(ClassifierNet, "on_epoch_begin", begin_and_count(epochs))
 
@@ -297,3 +299,62 @@ def test_a_callback_may_stop_at_the_very_end(whole_cancer):
             raise KeyboardInterrupt
 
     assert SNNClassifier(**SIX_EPOCHS, callbacks=[Stop()]).fit(*whole_cancer).n_iter_ == 6
+
+
+# ---------------------------------------------------------------- callbacks that replace something
+
+
+class Replaces(Callback):
+    """Put something else in the place of a part of the net at the beginning of the third epoch."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == 3:
+            if self.what == "optimizer":
+                parameters = [p for network in net.module_.networks for p in network.parameters()]
+                net.optimizer_ = torch.optim.SGD(parameters, lr=0.0)
+            elif self.what == "loss":
+                net.criterion_ = type(net.criterion_)(label_smoothing=0.9)
+            else:
+                net.module_.network = copy.deepcopy(net.module_.network)
+                net.initialize_optimizer()
+
+
+@unfinished
+@pytest.mark.parametrize("architecture", ["snn", "layernorm"])
+@pytest.mark.parametrize("what", ["optimizer", "loss", "network"])
+def test_what_a_callback_replaces_is_used_from_then_on(what, architecture):
+    """Training went on with the old one, unseen, and the estimator kept the new one, untrained."""
+    settings = {**SIX_EPOCHS, "architecture": architecture}
+    plain = SNNClassifier(**settings).fit(X, Y)
+    model = SNNClassifier(**settings, callbacks=[Replaces(what)]).fit(X, Y)
+    assert model.loss_curve_[:2] == plain.loss_curve_[:2] and model.loss_curve_[3:] != plain.loss_curve_[3:]
+    if what == "optimizer":
+        two = SNNClassifier(**settings, callbacks=[Replaces(what)]).set_params(max_epochs=3).fit(X, Y)
+        assert type(model.net_.optimizer_) is torch.optim.SGD and two.n_iter_ == 3
+        assert model.loss_curve_[2] == pytest.approx(model.loss_curve_[5], rel=0.2), "nothing moves any more"
+    if what == "loss":
+        assert model.loss_curve_[3] > plain.loss_curve_[3] + 0.05
+    if what == "network":
+        assert model.score(X, Y) > 0.85 and model.loss_curve_[-1] < model.loss_curve_[1]
+
+
+@pytest.mark.parametrize("rows", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["auto", "float64"])
+def test_a_prediction_within_a_fit_has_no_dropout_and_leaves_training_alone(rows, precision):
+    """It ran in training mode, and drew from the generator of the dropout."""
+
+    class Predict(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append([model.predict_proba(X.astype(rows)) for _ in range(2)])
+
+    settings = {**SMALL, "dropout": 0.5, "warm_start": True, "precision": precision}
+    plain, seen = SNNClassifier(**settings).fit(X, Y).fit(X, Y), []
+    model = SNNClassifier(**settings).fit(X, Y)
+    model.set_params(callbacks=[Predict()]).fit(X, Y)
+    assert model.loss_curve_ == plain.loss_curve_
+    for one, other in seen:
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(seen[-1][0], model.predict_proba(X.astype(rows)))

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sksnn._engine import Engine, NonFiniteLoss, Observer, all_finite
+from sksnn._engine import Engine, NonFiniteLoss, Observer, not_finite
 from sksnn._members import BestEpoch, Member
 from sksnn._optimizers import make_optimizer
 from sksnn._plan import Plan
@@ -188,8 +189,13 @@ def test_a_loss_that_is_not_a_number_is_noticed_at_the_end_of_its_epoch():
     members[1].rows.inputs[3, 2] = torch.nan
     with pytest.raises(NonFiniteLoss) as caught:
         train(members)
-    assert (caught.value.epoch, caught.value.phase) == (1, "train")
-    assert all_finite(members[:1]) and not all_finite(members)
+    assert (caught.value.epoch, caught.value.phase, caught.value.member) == (1, "train", members[1])
+    assert not_finite(members[:1]) is None and not_finite(members) is members[1]
+
+
+def test_members_that_watch_and_members_that_do_not_are_refused():
+    with raises("members must all have validation rows, or none; BestEpoch needs them."):
+        train([make_member(0), make_member(1, watched=True)])
 
 
 def test_an_observer_sees_the_batches_of_each_member_and_may_replace_parameters():

@@ -289,7 +289,7 @@ def test_memory_is_flat_over_200_fits():
 )
 def test_the_host_does_not_wait_within_an_epoch(kind, params, monkeypatch):
     """One look at the device per epoch, at its end: everything else is sent ahead."""
-    run = Engine.run
+    run = Engine.train
 
     def watched(engine, *args, **kwargs):
         torch.cuda.set_sync_debug_mode("error")
@@ -298,6 +298,6 @@ def test_the_host_does_not_wait_within_an_epoch(kind, params, monkeypatch):
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(Engine, "run", watched)
+    monkeypatch.setattr(Engine, "train", watched)
     estimator, y = TARGETS[kind]
     estimator(**SMALL, **params, device="cuda").fit(X, y, sample_weight=WEIGHT)

@@ -10,12 +10,14 @@ from conftest import BOTH, LEARNING, SMALL, TASKS, T, X, Y, raises, unfinished
 from helpers import small_module
 from skorch.callbacks import (
     Callback,
+    EpochScoring,
     Freezer,
     LRScheduler,
 )
 from torch.optim.lr_scheduler import StepLR
 
 from sksnn import SNNClassifier, SNNRegressor
+from sksnn.architectures import ARCHITECTURES
 
 # ---------------------------------------------------------------- partial_fit
 
@@ -277,3 +279,49 @@ class TestFrozenParameters:
             model.set_params(optimizer=optimizer).fit(X, Y)
             steps[optimizer] = next(iter(model.net_.optimizer_.state.values()))["step"].item() / first
         assert steps == {"adamw": 2, "adam": 1}
+
+
+@unfinished
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_predictions_follow_the_weights_of_every_fit(architecture, precision, how):
+    """A float64 copy outlived a fit that went on: fused optimizers count no new version of a weight."""
+    settings = {**SMALL, "max_epochs": 1, "architecture": architecture, "precision": precision}
+    model = SNNClassifier(**settings, warm_start=True).fit(X, Y)
+    for _ in range(3):
+        before = model.predict_proba(X)
+        getattr(model, how)(X, Y)
+        np.testing.assert_array_equal(
+            model.predict_proba(X), pickle.loads(pickle.dumps(model)).predict_proba(X)
+        )
+        assert not np.array_equal(model.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    "policy", [{"policy": "StepLR", "step_size": 1}, {"policy": "ExponentialLR", "gamma": 0.5}]
+)
+def test_schedulers_run_in_a_warm_fit_of_a_loaded_model(policy):
+    """Without a state of the optimizer in the pickle, they missed the rate that they began with."""
+    model = SNNClassifier(**SMALL, callbacks=[LRScheduler(**policy)]).fit(X, Y)
+    loaded = pickle.loads(pickle.dumps(model)).set_params(warm_start=True).fit(X, Y)
+    assert loaded.n_iter_ == 2 * SMALL["max_epochs"]
+
+
+def test_a_loaded_model_gives_its_saved_optimizer_up_when_it_is_fitted():
+    """It stayed in memory, twice the size of the parameters."""
+    model = SNNClassifier(**SMALL, warm_start=True).fit(X, Y)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert loaded._model._loaded_state is not None and loaded.fit(X, Y)._model._loaded_state is None
+
+
+def test_the_look_at_the_first_weights_of_a_warm_fit_is_nobodys_batch():
+    """It called batch hooks, so that cached scores were of twice as many rows."""
+    names = {"score": True, "again": False}
+    callbacks = [EpochScoring("accuracy", name=name, use_caching=cached) for name, cached in names.items()]
+    model = (
+        SNNClassifier(**SMALL, early_stopping=True, warm_start=True, callbacks=callbacks).fit(X, Y).fit(X, Y)
+    )
+    for row in model.net_.history:
+        assert row["score"] == pytest.approx(row["again"])
+        assert sum("valid_loss" in batch for batch in row["batches"]) == 1

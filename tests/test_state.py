@@ -199,8 +199,9 @@ def test_a_model_fitted_on_a_missing_device_loads_on_the_cpu(whole_cancer, monke
     clf = SNNClassifier(**SIX_EPOCHS, warm_start=True).fit(X, y)
     state = clf.__getstate__()
     model = state["_model"]
-    model["plan"], model["generators"]["device"] = replace(model["plan"], device="cuda:7"), "cuda"
-    model["generators"]["streams"][1] = np.zeros(16, np.uint8)  # a CUDA generator's state is 16 bytes
+    (generators,) = model["generators"]
+    model["plan"], generators["device"] = replace(model["plan"], device="cuda:7"), "cuda"
+    generators["streams"][1] = np.zeros(16, np.uint8)  # a CUDA generator's state is 16 bytes
     loaded = SNNClassifier.__new__(SNNClassifier)
     with pytest.warns(
         UserWarning, match=re.escape("fitted with device='cuda:7', which is not available here")

@@ -44,7 +44,8 @@ def adam(net):
 
 def written_out(net, optimizer):
     """Train one network with the step written out."""
-    return WrittenOut([SimpleNamespace(network=net, sources=None)], optimizer, forward=None)
+    member = SimpleNamespace(network=net, module=SimpleNamespace(network=net), sources=None)
+    return WrittenOut([member], optimizer, forward=None)
 
 
 def step(flat, x, criterion, y, weight=None):
