@@ -342,4 +342,6 @@ def not_finite(members):
     An epoch's losses are computed before its last step.
     """
     finite = [torch.stack([p.isfinite().all() for p in m.network.parameters()]).all() for m in members]
-    return next((m for m, fine in zip(members, torch.stack(finite).tolist(), strict=True) if not fine), None)
+    if torch.stack(finite).all():
+        return None
+    return next(member for member, fine in zip(members, finite, strict=True) if not fine)

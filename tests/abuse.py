@@ -118,6 +118,8 @@ LAYOUTS = {
 }
 PARAMETERS = st.fixed_dictionaries(
     {
+        "n_estimators": st.sampled_from([1, 1, 3]),
+        "bootstrap": st.sampled_from([False, False, True]),
         "architecture": st.sampled_from(["snn", "snn", "batchnorm", "weightnorm", InPlaceModule]),
         "hidden_layer_sizes": st.sampled_from([(6,), (8, 5)]),
         "optimizer": st.sampled_from(["adamw", "adam", "sgd", "rmsprop"]),
@@ -128,7 +130,7 @@ PARAMETERS = st.fixed_dictionaries(
         "batch_size": st.sampled_from(["auto", 7, 1000]),
         "dropout": st.sampled_from([0.0, 0.05]),
         "standardize": st.booleans(),
-        "encoding": st.sampled_from(["auto", None, "piecewise"]),
+        "encoding": st.sampled_from(["auto", None, "piecewise", ("onehot", None)]),
         "early_stopping": st.sampled_from([False, "auto", True]),
         "precision": st.sampled_from(["auto", "float64", "bf16"]),
         "max_epochs": st.integers(1, 3),
@@ -277,7 +279,7 @@ class Life(RuleBasedStateMachine):
             assert_same(found, self.expected)
             assert all(np.isfinite(v).all() for v in found.values() if v.dtype.kind == "f")
             for name in ("n_iter_", "best_epoch_", "loss_curve_", "validation_loss_curve_"):
-                assert getattr(self.one, name) == getattr(self.twin, name), name
+                np.testing.assert_array_equal(getattr(self.one, name), getattr(self.twin, name), err_msg=name)
 
 
 # ---------------------------------------------------------------- threads, processes, forks, memory

@@ -23,6 +23,8 @@ CONFIGURATIONS = {
     },
     "deep": {**SMALL, "n_layers": 8, "layer_form": "rectangular", "dropout": 0.0},
     "bf16": {**SMALL, "precision": "bf16", "optimizer": "adamw", "weight_decay": 0.1},
+    "members": {**SMALL, "n_estimators": 3},
+    "bags": {**SMALL, "n_estimators": 3, "bootstrap": True, "encoding": ("onehot", None)},
 }
 
 

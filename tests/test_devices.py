@@ -99,7 +99,7 @@ def test_the_float64_copy_follows_the_weights(whole_cancer):
     X, y = whole_cancer
     clf = SNNClassifier(**SIX_EPOCHS).fit(X, y)
     before = clf.predict_proba(X)
-    assert clf._model._double.made and not [k for k in clf.__getstate__()["_model"] if "double" in k]
+    assert clf._model._doubles[0].made and not [k for k in clf.__getstate__()["_model"] if "double" in k]
     with torch.no_grad():
         clf.net_.module_.network.layers[-1].bias.add_(torch.tensor([5.0, 0.0]))
     assert (clf.predict_proba(X)[:, 0] > before[:, 0]).all()

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
 from torch import nn
 
-from sksnn import SNNClassifier, SNNRegressor, _fit
+from sksnn import SNNClassifier, SNNRegressor, _shares
 from sksnn._members import BestEpoch
 
 # ---------------------------------------------------------------- when it stops, and what it keeps
@@ -109,13 +109,13 @@ def test_auto_stops_early_above_ten_thousand_rows():
 def test_the_split_is_stratified_and_seeded(whole_cancer, monkeypatch):
     X, y = whole_cancer
     rows = []
-    original = _fit.train_test_split
+    original = _shares.train_test_split
 
     def spy(*arrays, **options):
         rows.append(original(*arrays, **options))
         return rows[-1]
 
-    monkeypatch.setattr(_fit, "train_test_split", spy)
+    monkeypatch.setattr(_shares, "train_test_split", spy)
     for seed in (0, 0, 1):
         SNNClassifier(**{**LEARNING, "random_state": seed, "max_epochs": 1}, early_stopping=True).fit(X, y)
     np.testing.assert_array_equal(rows[0][1], rows[1][1])

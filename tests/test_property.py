@@ -122,6 +122,8 @@ def _make(case):
         "validation_fraction": 0.2,
         "batch_size": case["batch_size"],
         "precision": case["precision"],
+        "n_estimators": case["n_estimators"],
+        "bootstrap": case["bootstrap"],
     }
     if _is_regression(case["target"]):
         return SNNRegressor(**params, loss=case["loss"]), LAYOUTS[case["layout"]](Z), y, weight
@@ -188,6 +190,8 @@ CASES = st.fixed_dictionaries(
         "loss": st.sampled_from(["squared_error", "absolute_error", "huber", "quantile"]),
         "label_smoothing": st.sampled_from([0.0, 0.1]),
         "constant": st.booleans(),
+        "n_estimators": st.sampled_from([1, 1, 3]),
+        "bootstrap": st.sampled_from([False, False, True]),
     }
 )
 PLAIN = {
@@ -202,6 +206,8 @@ PLAIN = {
     "loss": "squared_error",
     "label_smoothing": 0.0,
     "constant": False,
+    "n_estimators": 1,
+    "bootstrap": False,
 }
 
 
@@ -210,6 +216,8 @@ PLAIN = {
 @example({**PLAIN, "class_weight": "list", "missing": "whole rows", "weight": "some zero"})
 @example({**PLAIN, "missing": "a whole column"})
 @example({**PLAIN, "target": "multiclass", "missing": "some"})
+@example({**PLAIN, "n_estimators": 3, "early_stopping": True, "missing": "some", "weight": "some zero"})
+@example({**PLAIN, "n_estimators": 3, "bootstrap": True, "early_stopping": True, "target": "multiclass"})
 @given(CASES)
 @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_a_finite_model_or_a_documented_error(case):

@@ -243,7 +243,7 @@ def test_threads_predict_their_slices_of_rows(cancer, monkeypatch, rows, stored)
     serial = pickle.loads(stored_fit)
     expected = [serial.predict_proba(X[s]) for s in slices]
     fitted = pickle.loads(stored_fit) if stored else fitted
-    assert fitted._model._double.made is None
+    assert fitted._model._doubles[0].made is None
 
     convert = SNN.double
     monkeypatch.setattr(SNN, "double", lambda self: time.sleep(0.02) or convert(self))
@@ -257,4 +257,4 @@ def test_threads_predict_their_slices_of_rows(cancer, monkeypatch, rows, stored)
         for results in pool.map(predict, range(8)):
             for j, proba in results:
                 np.testing.assert_array_equal(proba, expected[j])
-    assert (fitted._model._double.made is None) == (rows == "float32")
+    assert (fitted._model._doubles[0].made is None) == (rows == "float32")
