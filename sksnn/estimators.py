@@ -38,8 +38,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
     n_estimators : int, default=1
-        Number of networks, the members: trained together, each with its own first weights, order of rows and
-        dropped units; predictions are averaged (probabilities; values). 1 is the network of the paper.
+        Number of networks, called members. They are trained together, each with its own first weights, order
+        of rows and dropped units, and their predictions are averaged: probabilities in the classifier, values
+        in the regressor. 1 is the network of the paper. A member is the network that it would be alone.
     architecture : str or callable, default="snn"
         "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
         "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
@@ -57,12 +58,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
         are centred too, but those with few entries get a smaller variance than the others
         (`sksnn.encodings.Standardizer.fit`).
-    encoding : {"auto", "onehot", "thermometer", "piecewise"} or None, default="auto"
+    encoding : {"auto", "onehot", "thermometer", "piecewise"}, None or tuple of these, default="auto"
         Codes, which are further inputs computed from each column. `fit` learns their edges from the
         training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
         column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
         adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
-        (Gorishniy et al., 2022). With None and for sparse X there are no codes. "auto" is the choice
+        (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
+        dealt out to the members in turn. "auto" is the choice
         measured to be best: "onehot", or "piecewise" for more than 5 000 training rows (counted as for
         `n_units`). It is None for more than 100 columns and for a callable `architecture`.
     optimizer : str or type, default="adamw"
@@ -87,7 +89,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Number of passes over the training rows; early stopping can make it smaller.
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
-        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows.
+        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows. Each of
+        several members has validation rows of its own, so that all rows are learned from: its fold of
+        ``max(n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the rows not drawn for it.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, stratified by class for a 1-D y.
     n_iter_no_change : int, default=10
@@ -95,10 +99,12 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     tol : float, default=0.0001
         The validation loss must fall by more than this to count as progress; used with early stopping only.
     bootstrap : bool, default=False
-        Whether each member is trained on rows drawn with replacement, as many as there are, in proportion to
-        `sample_weight`, whose part in the loss this takes.
+        Whether each member is trained on as many rows as there are, drawn with replacement with probabilities
+        in proportion to `sample_weight`; the weights then have no other effect on it. `partial_fit` does not
+        draw rows.
     oob_score : bool, default=False
-        Whether to score each row by the members that have not drawn it; needs ``bootstrap=True``.
+        Whether to predict each training row by the members that have not drawn it, and score these
+        predictions; needs ``bootstrap=True``.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weight of each class, multiplied with `sample_weight`. For a 2-D y: one dict with keys 0 and 1 for
         all tasks, a list of one dict per task, or "balanced", which counts the labels present.
@@ -148,8 +154,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     validation_loss_curve_ : list of float or None
         Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
         early stopping.
-    best_epoch_ : int
-        Epoch whose weights are kept, counted from 1; the last one without early stopping.
+    best_epoch_ : int or ndarray of shape (n_estimators,)
+        Epoch whose weights are kept, counted from 1; the last one without early stopping. An array for
+        several members. In the loss curves, a member that has stopped counts with the losses of this epoch.
+    oob_score_ : float
+        Score of the training rows by the members that have not drawn them; with `oob_score` only.
+    oob_decision_function_ : ndarray of shape (n_rows, n_classes) or (n_rows, n_tasks)
+        Probabilities of the training rows by these members; NaN for rows that all members have drawn.
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` maps raw rows to logits, ``net_.history`` records the epochs.
 
@@ -496,8 +507,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
     n_estimators : int, default=1
-        Number of networks, the members: trained together, each with its own first weights, order of rows and
-        dropped units; predictions are averaged (probabilities; values). 1 is the network of the paper.
+        Number of networks, called members. They are trained together, each with its own first weights, order
+        of rows and dropped units, and their predictions are averaged: probabilities in the classifier, values
+        in the regressor. 1 is the network of the paper. A member is the network that it would be alone.
     architecture : str or callable, default="snn"
         "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
         "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
@@ -515,12 +527,13 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
         are centred too, but those with few entries get a smaller variance than the others
         (`sksnn.encodings.Standardizer.fit`).
-    encoding : {"auto", "onehot", "thermometer", "piecewise"} or None, default="auto"
+    encoding : {"auto", "onehot", "thermometer", "piecewise"}, None or tuple of these, default="auto"
         Codes, which are further inputs computed from each column. `fit` learns their edges from the
         training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
         column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
         adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
-        (Gorishniy et al., 2022). With None and for sparse X there are no codes. "auto" is the choice
+        (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
+        dealt out to the members in turn. "auto" is the choice
         measured to be best: "piecewise". It is None for more than 100 columns and for a callable
         `architecture`.
     optimizer : str or type, default="adamw"
@@ -548,7 +561,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Number of passes over the training rows; early stopping can make it smaller.
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
-        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows.
+        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows. Each of
+        several members has validation rows of its own, so that all rows are learned from: its fold of
+        ``max(n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the rows not drawn for it.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, drawn at random.
     n_iter_no_change : int, default=10
@@ -556,10 +571,12 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     tol : float, default=0.0001
         The validation loss must fall by more than this to count as progress; used with early stopping only.
     bootstrap : bool, default=False
-        Whether each member is trained on rows drawn with replacement, as many as there are, in proportion to
-        `sample_weight`, whose part in the loss this takes.
+        Whether each member is trained on as many rows as there are, drawn with replacement with probabilities
+        in proportion to `sample_weight`; the weights then have no other effect on it. `partial_fit` does not
+        draw rows.
     oob_score : bool, default=False
-        Whether to score each row by the members that have not drawn it; needs ``bootstrap=True``.
+        Whether to predict each training row by the members that have not drawn it, and score these
+        predictions; needs ``bootstrap=True``.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         The loss to minimise; "huber" is quadratic up to 1.345 standardised target units, linear beyond.
     quantile : float, default=0.5
@@ -602,8 +619,13 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     validation_loss_curve_ : list of float or None
         Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
         early stopping.
-    best_epoch_ : int
-        Epoch whose weights are kept, counted from 1; the last one without early stopping.
+    best_epoch_ : int or ndarray of shape (n_estimators,)
+        Epoch whose weights are kept, counted from 1; the last one without early stopping. An array for
+        several members. In the loss curves, a member that has stopped counts with the losses of this epoch.
+    oob_score_ : float
+        Score of the training rows by the members that have not drawn them; with `oob_score` only.
+    oob_prediction_ : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        Predictions for the training rows by these members; NaN for rows that all members have drawn.
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` maps raw rows to outputs, ``net_.history`` records the epochs.
 
