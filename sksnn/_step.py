@@ -11,6 +11,7 @@ networks' parameters; `rest` for a step in which they have no batch; `is_intact`
 """
 
 import math
+from itertools import accumulate, groupby
 
 import torch
 import torch.nn.functional as F
@@ -43,17 +44,26 @@ def ways_of(members, optimizer, forward, may_stack):
     """Choose how members are trained: together, with the gradient written out, or each by autograd.
 
     What is trained together has as many rows, the same layers and rate of dropout, and an optimizer that
-    has taken as many steps.
+    has taken as many steps. Learning rates and decays may differ: networks of a group of the optimizer are
+    neighbours, and have a vector of their own.
     """
     stacks: dict = {}
+    groups = _groups(optimizer)
     for member in members:
         plain = may_stack and WrittenOut.fits(member.network, optimizer)
         kind = (len(member.rows), *_kind(member.network, optimizer)) if plain else id(member)
         stacks.setdefault(kind, []).append(member)
     return [
-        WrittenOut(stack, optimizer, forward) if isinstance(kind, tuple) else Autograd(stack[0], forward)
+        WrittenOut(sorted(stack, key=lambda m: groups[id(m.network.layers[0].weight)]), optimizer, forward)
+        if isinstance(kind, tuple)
+        else Autograd(stack[0], forward)
         for kind, stack in stacks.items()
     ]
+
+
+def _groups(optimizer):
+    """Return in which of the optimizer's groups a parameter is, by its identity."""
+    return {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
 
 
 class Autograd:
@@ -115,7 +125,7 @@ class Autograd:
 
 
 class WrittenOut:
-    """The gradient of SNNs of the same layers without autograd, with all parameters in two vectors.
+    """The gradient of SNNs of the same layers without autograd, with their parameters in vectors.
 
     The networks' own parameters become views of the vectors, and so do their gradients: whoever
     looks at a network, or changes it in place, sees and changes what is trained.
@@ -145,13 +155,15 @@ class WrittenOut:
         self._drop = self.networks[0].dropout
         self._generators = [network.dropout.generator for network in self.networks]
         self._drops_inputs = any(network.input_dropout.rate for network in self.networks)
-        self._vectors = [
-            _Vector([[getattr(layer, kind) for layer in network.layers] for network in self.networks])
+        groups = _groups(optimizer)
+        runs = [len([*run]) for _, run in groupby(groups[id(net.layers[0].weight)] for net in self.networks)]
+        weights, biases = (
+            [[getattr(layer, kind) for layer in network.layers] for network in self.networks]
             for kind in ("weight", "bias")
-        ]
-        (self._weights, self._weight_gradients), (self._biases, self._bias_gradients) = (
-            vector.stacks() for vector in self._vectors
         )
+        self._weights, self._weight_gradients, self._vectors = _lay_out(weights, runs)
+        self._biases, self._bias_gradients, vectors = _lay_out(biases, runs)
+        self._vectors += vectors
         self._transposed = [weight.mT for weight in self._weights]
         self._intercept = self._biases[0].new_tensor(self._drop.intercept)
         self._products = BATCHED_PRODUCTS if len(members) > 1 else PRODUCTS
@@ -336,41 +348,30 @@ class WrittenOut:
 
 
 class _Vector:
-    """The weights, or the biases, of k networks in one parameter, of which they become views.
+    """The weights, or the biases, of some networks in one parameter, of which they become views.
 
     Parameters
     ----------
     own : list of list of nn.Parameter
         One list for each network, one parameter for each layer.
+    values, gradient : Tensor of shape (n_networks, n)
+        Memory for them, all 0.
+    shapes : list of torch.Size
+        Of each layer, with the largest number of inputs that a network has.
     """
 
-    def __init__(self, own):
-        self.k, self.own = len(own), [p for layers in own for p in layers]
-        # Networks differ in their number of inputs at most: the last dimension of the first weight.
-        self._shapes = [
-            max((p.shape for p in layer), key=lambda s: s[-1]) for layer in zip(*own, strict=True)
-        ]
-        self.parameter = nn.Parameter(self.own[0].new_zeros(self.k * sum(s.numel() for s in self._shapes)))
-        self.gradient = torch.zeros_like(self.parameter)
-        values, gradients = self._views(self.parameter.detach()), self._views(self.gradient)
-        for p, value, gradient in zip(self.own, values, gradients, strict=True):
-            p.data, p.grad = value.copy_(p.detach()), gradient
-
-    def _stacks(self, vector):
-        """View each layer's part of a vector: (k, ...)."""
-        parts = vector.view(self.k, -1).split([shape.numel() for shape in self._shapes], dim=1)
-        return [part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True)]
+    def __init__(self, own, values, gradient, shapes):
+        self.own, self._shapes, self._k = [p for layers in own for p in layers], shapes, len(own)
+        self.parameter, self.gradient = nn.Parameter(values.view(-1)), gradient.view(-1)
+        pairs = zip(self._views(values), self._views(gradient), strict=True)
+        for p, (value, slope) in zip(self.own, pairs, strict=True):
+            p.data, p.grad = value.copy_(p.detach()), slope
 
     def _views(self, vector):
         """View each parameter's part of a vector."""
-        stacks = self._stacks(vector)
-        views = [stack[j] for j in range(self.k) for stack in stacks]
+        stacks = _stacks(vector.view(self._k, -1), self._shapes)
+        views = [stack[j] for j in range(self._k) for stack in stacks]
         return [view[..., : p.shape[-1]] for view, p in zip(views, self.own, strict=True)]
-
-    def stacks(self):
-        """Return each layer's parameters and their gradients: (k, ...) for k networks, (...) for one."""
-        both = self._stacks(self.parameter.detach()), self._stacks(self.gradient)
-        return [stacks if self.k > 1 else [stack[0] for stack in stacks] for stacks in both]
 
     def join(self, states):
         """Turn the optimizer's states of the parameters into the state of the vector."""
@@ -393,6 +394,41 @@ class _Vector:
             for own, part in zip(states, values, strict=True):
                 own[key] = part
         return states
+
+
+def _lay_out(own, runs):
+    """Move the weights, or the biases, of networks into vectors.
+
+    Parameters
+    ----------
+    own : list of list of nn.Parameter
+        One list for each of k networks, one parameter for each layer.
+    runs : list of int
+        How many networks, one after the other, have a vector in common.
+
+    Returns
+    -------
+    stacks, gradients : list of Tensor
+        Each layer's parameters and their gradients: (k, ...) for k networks, (...) for one.
+    vectors : list of _Vector
+    """
+    # Networks differ in their number of inputs at most: the last dimension of the first weight.
+    layers = [[p.shape for p in layer] for layer in zip(*own, strict=True)]
+    shapes = [max(shapes, key=lambda shape: shape[-1]) for shapes in layers]
+    values = own[0][0].new_zeros(len(own), sum(shape.numel() for shape in shapes)).detach()
+    gradient, ends = torch.zeros_like(values), list(accumulate(runs))
+    vectors = [
+        _Vector(own[end - n : end], values[end - n : end], gradient[end - n : end], shapes)
+        for n, end in zip(runs, ends, strict=True)
+    ]
+    both = [_stacks(values, shapes), _stacks(gradient, shapes)]
+    return *(each if len(own) > 1 else [stack[0] for stack in each] for each in both), vectors
+
+
+def _stacks(rows, shapes):
+    """View each layer's part of rows, one for each network: (n_networks, ...)."""
+    parts = rows.split([shape.numel() for shape in shapes], dim=1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 # Products of matrices, and their sums with a matrix: of one network, and of several.

@@ -12,7 +12,7 @@ from torch import nn
 
 from sksnn._engine import Engine, NonFiniteLoss, Observer, not_finite
 from sksnn._members import BestEpoch, Member
-from sksnn._optimizers import make_optimizer
+from sksnn._optimizers import OPTIMIZERS, make_optimizer
 from sksnn._plan import Plan
 from sksnn._rows import Rows
 from sksnn._step import Autograd, WrittenOut
@@ -48,11 +48,14 @@ def make_member(seed, n=40, n_inputs=4, sizes=(8, 5), watched=False, network=SNN
     return Member(module, make_rows(n, n_inputs, seed), valid, seeded(seed + 200), best)
 
 
-def train(members, n_epochs=6, way=None, **changes):
+def train(members, n_epochs=6, way=None, optimizer=None, **changes):
     """Train members together; return the engine, which has given everything back."""
-    plan = dataclasses.replace(PLAN, **changes)
+    named = {"optimizer": optimizer} if isinstance(optimizer, str) else {}
+    plan = dataclasses.replace(PLAN, **changes, **named)
     parameters = [p for member in members for p in member.network.parameters()]
-    optimizer = make_optimizer(plan.optimizer, parameters, plan.lr, plan.weight_decay, plan.optimizer_params)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        rates = plan.lr, plan.weight_decay, plan.optimizer_params
+        optimizer = make_optimizer(plan.optimizer, parameters, *rates)
     engine = Engine(members, plan.loss(), optimizer, plan)
     assert way is None or all(type(each) is way for each in engine.ways)
     engine.begin(n_epochs)
@@ -110,6 +113,34 @@ def test_members_trained_together_are_those_trained_alone(kind, changes):
     assert [len(way.members) for way in engine.ways] == stacks
     for member in alone:
         train([member], **changes)
+    assert_alike(together, alone)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+def test_members_of_different_rates_are_trained_together(name):
+    """torch's optimizers take one rate for a group: networks of a group are neighbours in the stack."""
+    rates = [(0.01, 0.0), (0.05, 0.1), (0.01, 0.0), (0.001, 0.3), (0.05, 0.1)]
+
+    def groups(member, lr, decay):
+        weights = [layer.weight for layer in member.network.layers]
+        biases = [layer.bias for layer in member.network.layers]
+        return [
+            {"params": weights, "lr": lr, "weight_decay": decay},
+            {"params": biases, "lr": lr, "weight_decay": 0.0},
+        ]
+
+    def merged(members):
+        found = {}
+        for member, pair in zip(members, rates, strict=True):
+            for i, group in enumerate(groups(member, *pair)):
+                found.setdefault((*pair, i), {**group, "params": []})["params"] += group["params"]
+        return list(found.values())
+
+    together, alone = ([make_member(seed) for seed in range(5)] for _ in range(2))
+    engine = train(together, optimizer=OPTIMIZERS[name](merged(together)))
+    assert [len(way.members) for way in engine.ways] == [5]
+    for member, pair in zip(alone, rates, strict=True):
+        train([member], optimizer=OPTIMIZERS[name](groups(member, *pair)))
     assert_alike(together, alone)
 
 
