@@ -45,7 +45,7 @@ def ways_of(members, optimizer, forward, may_stack):
 
     What is trained together has as many rows, the same layers and rate of dropout, and an optimizer that
     has taken as many steps. Learning rates and decays may differ: networks of a group of the optimizer are
-    neighbours, and have a vector of their own.
+    neighbours, and have a vector of their own. On a GPU one network alone goes through autograd.
     """
     stacks: dict = {}
     groups = _groups(optimizer)
@@ -53,9 +53,10 @@ def ways_of(members, optimizer, forward, may_stack):
         plain = may_stack and WrittenOut.fits(member.network, optimizer)
         kind = (len(member.rows), *_kind(member.network, optimizer)) if plain else id(member)
         stacks.setdefault(kind, []).append(member)
+    on_cpu = all(p.device.type == "cpu" for member in members for p in member.network.parameters())
     return [
         WrittenOut(sorted(stack, key=lambda m: groups[id(m.network.layers[0].weight)]), optimizer, forward)
-        if isinstance(kind, tuple)
+        if isinstance(kind, tuple) and (on_cpu or len(stack) > 1)
         else Autograd(stack[0], forward)
         for kind, stack in stacks.items()
     ]
@@ -180,7 +181,7 @@ class WrittenOut:
 
     @staticmethod
     def fits(network, optimizer):
-        """Say whether this is an SNN on the CPU that nothing hooks into, and an optimizer that allows it."""
+        """Say whether this is an SNN that nothing hooks into, and an optimizer that allows it."""
         return (
             type(optimizer) in ELEMENTWISE
             and _is_plain(network)
@@ -299,7 +300,7 @@ class WrittenOut:
             for i, (size, width) in enumerate(zip(sizes, widths, strict=True))
         ]
         gradients = [(gradient, gradient.mT) for gradient in gradients]
-        starts = (torch.arange(k) * units.shape[1])[:, None]
+        starts = (torch.arange(k, device=x.device) * units.shape[1])[:, None]
         self._buffers[n] = units, starts, hidden, dropped, gradients
         return self._buffers[n]
 
@@ -447,7 +448,7 @@ def _without_one(tensor):
 
 
 def _is_plain(network):
-    """Say whether this is an SNN as it was built, on the CPU, trained whole, and without hooks."""
+    """Say whether this is an SNN as it was built, trained whole, and without hooks."""
     return (
         type(network) is SNN
         and network.fixed_point == (0.0, 1.0)
@@ -459,9 +460,7 @@ def _is_plain(network):
             for module in network.modules()
         )
         and all(
-            p.requires_grad
-            and p.device.type == "cpu"
-            and not (p._backward_hooks or p._post_accumulate_grad_hooks)
+            p.requires_grad and not (p._backward_hooks or p._post_accumulate_grad_hooks)
             for p in network.parameters()
         )
         # No layer twice, none without a bias, none of another width.

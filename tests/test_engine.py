@@ -215,6 +215,19 @@ def test_the_gradient_of_several_networks_is_that_of_each(k, sizes, n, dropout, 
             torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-12)
 
 
+def test_a_stack_makes_all_that_it_needs_on_the_device_of_its_networks():
+    """On torch's device without numbers: a tensor left on the CPU would be an error, as on a GPU."""
+    networks = [SNN(4, 3, (8, 5), 0.0).to("meta") for _ in range(3)]
+    members = [
+        SimpleNamespace(network=net, module=SimpleNamespace(network=net), sources=None) for net in networks
+    ]
+    optimizer = torch.optim.Adam([p for network in networks for p in network.parameters()])
+    x, y = torch.empty(3, 7, 4, device="meta"), torch.empty(3, 7, dtype=torch.int64, device="meta")
+    losses, outputs = WrittenOut(members, optimizer, forward=None).gradient(Rows(x, y), CrossEntropy())
+    assert (losses.shape, outputs.shape) == ((3,), (3, 7, 3))
+    assert {p.grad.device.type for network in networks for p in network.parameters()} == {"meta"}
+
+
 def test_a_loss_that_is_not_a_number_is_noticed_at_the_end_of_its_epoch():
     members = [make_member(0), make_member(1)]
     members[1].rows.inputs[3, 2] = torch.nan

@@ -100,6 +100,9 @@ def test_every_target_in_every_precision(kind, precision):
         {"batch_size": 1000},
         {"lr_schedule": "constant", "optimizer": "sgd", "optimizer_params": {"momentum": 0.9}},
         {"max_grad_norm": 0.1},
+        {"n_estimators": 3},
+        {"n_estimators": 3, "encoding": ("onehot", "piecewise"), "early_stopping": True},
+        {"n_estimators": 2, "bootstrap": True, "architecture": "batchnorm"},
         {"optimizer": "lbfgs", "weight_decay": 0.0, "max_epochs": 2, "batch_size": 1000, "tolerance": 1e-4},
     ],
     ids=lambda params: next(iter(params)),
@@ -284,6 +287,7 @@ def test_memory_is_flat_over_200_fits():
         {"max_grad_norm": 1.0},
         {"precision": "bf16"},
         {"callbacks": [Callback()]},
+        {"n_estimators": 3},
     ],
     ids=lambda params: next(iter(params), "defaults"),
 )
