@@ -2,11 +2,12 @@
 
     python examples/benchmarks/members.py --threads 1 2 --repeats 7
 
-Fits: the classifier's defaults with 1, 8 and 8 members of mixed codes; a conic classifier from 64 units with
-1 and 16; the regressor's defaults with 1 and 8. All on 1000 x 20, with default epochs and batches. The sides
-are run in alternation, so that a slow phase of the machine affects all of them. Predictions: `predict_proba`
-of 1, 100, 1 000 and 10 000 float64 rows, of the classifiers fitted before. The tables have medians, and the
-ratio of each to the first of its group. k separate fits would have the ratio k.
+Fits: the classifier's defaults with 1 and 8 members, of one-hot codes (none, since all columns are
+continuous), of piecewise codes, and of both in turn; a conic classifier from 64 units with 1 and 16; the
+regressor's defaults with 1 and 8. All on 1000 x 20, with default epochs and batches. The sides are run in
+alternation, so that a slow phase of the machine affects all of them. Predictions: `predict_proba` of 1, 100,
+1 000 and 10 000 float64 rows, of such classifiers. The tables have medians, and the ratio of each to the
+first of its group. k separate fits would have the ratio k.
 """
 
 import argparse
@@ -34,7 +35,12 @@ DEFAULT = "classifier, default (conic, 256)"
 FITS = {
     DEFAULT: (
         SNNClassifier,
-        {"1": {}, "8": {"n_estimators": 8}, "8, mixed codes": {"n_estimators": 8, "encoding": MIXED}},
+        {
+            "1": {},
+            "1, piecewise": {"encoding": "piecewise"},
+            "8": {"n_estimators": 8},
+            "8, mixed codes": {"n_estimators": 8, "encoding": MIXED},
+        },
     ),
     "classifier, conic, 64": (
         SNNClassifier,
