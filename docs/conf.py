@@ -98,6 +98,7 @@ GALLERY_ORDER = (
     "quickstart",
     "multitask_missing_labels",
     "encoding",
+    "members",
     "choose_architecture",
     "cnn",
     "depth",
