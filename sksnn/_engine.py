@@ -58,8 +58,8 @@ class Observer:
     def end_batch(self, batch, training, loss, output):
         """See a batch, its loss and the outputs of its rows after the step."""
 
-    def see_gradient(self, batch):
-        """See the gradient of a batch."""
+    def see_gradient(self, batch, member):
+        """See the gradient of a member's batch."""
 
 
 class Engine:
@@ -90,6 +90,7 @@ class Engine:
         self.active = list(members)  # those that are not done
         self.n_turns: dict[str, int] = {}  # of each phase of the present epoch
         self.ways: list[Autograd | WrittenOut] = []
+        self._order = positions(optimizer)
         self.choose_ways()
 
     # ------------------------------------------------------------ ways to a gradient
@@ -102,7 +103,10 @@ class Engine:
 
     def release(self):
         """Give networks and optimizer back as they are outside of training; return whether they differed."""
-        return any([way.release() for way in self.ways])
+        differed = any([way.release() for way in self.ways])
+        for group in self.optimizer.param_groups:  # states are matched by position
+            group["params"].sort(key=lambda p: self._order.get(id(p), len(self._order)))
+        return differed
 
     def _notice_touches(self):
         """Go on with autograd once something has been frozen, replaced or hooked."""
@@ -133,8 +137,8 @@ class Engine:
         if optimizer is not self.optimizer or not same:
             self.release()
             for member, network in zip(self.members, networks, strict=True):
-                member.network = network
-            self.optimizer = optimizer
+                member.replace(network)
+            self.optimizer, self._order = optimizer, positions(optimizer)
             self.choose_ways()
 
     def run_epoch(self, epoch):
@@ -290,8 +294,8 @@ class Engine:
         """Show gradients, then scale down those that are too long."""
         if self.observer.gradients:
             for way, batch in pairs:
-                for part in way.parts(batch):
-                    self.observer.see_gradient(part)
+                for member, part in zip(way.members, way.parts(batch), strict=True):
+                    self.observer.see_gradient(part, member)
             if self.observer.may_touch:
                 self._notice_touches()
         if self.plan.max_grad_norm is not None:
@@ -317,6 +321,11 @@ class Engine:
                         self.observer.begin_batch(part, True)
                     self.observer.end_batch(part, True, loss, output)
                     begun = False
+
+
+def positions(optimizer):
+    """Return where a parameter is in its group of the optimizer, by its identity."""
+    return {id(p): i for group in optimizer.param_groups for i, p in enumerate(group["params"])}
 
 
 def weighted_sum(losses, n_labels):

@@ -25,7 +25,7 @@ from ._model import Model
 from ._optimizers import OPTIMIZERS
 from ._plan import make_plan, stops_early
 from ._rows import Table
-from ._shares import Share, make_members, split
+from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
 from ._target import Target
 from ._validation import check_inputs, check_same_length, check_weights
@@ -149,6 +149,7 @@ class BaseSNN(BaseEstimator):
     def _fit_chunk(self, X, y, sample_weight, classes=None):
         """Make one pass over a chunk of rows."""
         with self._fitting(going_on=True) as earlier:
+            check_together(self)
             target = earlier and earlier.target
             target, table = self._read(X, y, sample_weight, target, classes=classes, is_chunk=True)
             target = target.learned_from(table, self, first=earlier is None, is_chunk=True)
@@ -218,6 +219,8 @@ class BaseSNN(BaseEstimator):
 
     def _publish(self, model, net, bests):
         """Set the fitted attributes."""
+        for name in {"oob_score_", self._oob_attribute} & vars(self).keys():  # of an earlier fit
+            delattr(self, name)
         model.history, model.optimizer = net.history, net.optimizer_
         self._model, self.net_ = model, net
         for name, value in model.target.attributes().items():
@@ -237,18 +240,14 @@ class BaseSNN(BaseEstimator):
 
     def _score_out_of_bag(self, table, shares):
         """Predict each row by the members that have not seen it, and score that."""
-        target = self._model.target
-        present = np.ones((len(shares), len(table.y)), bool)
-        for own, share in zip(present, shares, strict=True):
-            own[share.train] = False
+        target, present = self._model.target, out_of_bag(shares, len(table.y))
         seen = present.any(axis=0)
-        if not seen.any():
-            raise ValueError("oob_score=True, but each member has drawn every row. Use more n_estimators.")
+        scored = counted(table)[seen]
         with self._model.computing():
             outputs = self._model.member_outputs(table.X)[:, seen]
             outputs = target.average(outputs, torch.from_numpy(present[:, seen]))
-            weight = None if table.weight is None else table.weight[seen]
-            self.oob_score_ = target.score(table.y[seen], outputs, weight)
+            weight = None if table.weight is None else table.weight[seen][scored]
+            self.oob_score_ = target.score(table.y[seen][scored], outputs[scored], weight)
             found = self._out_of_bag(target, outputs)
         predictions = np.full((len(table.y), *found.shape[1:]), np.nan)
         predictions[seen] = found
@@ -298,14 +297,15 @@ class BaseSNN(BaseEstimator):
 # ---------------------------------------------------------------- verbs of a fit
 
 
-def check_together(parameters, X_val, y_val, sample_weight_val):
+def check_together(parameters, X_val=None, y_val=None, sample_weight_val=None):
     """Check what several arguments or parameters have to agree on."""
     if parameters.oob_score and not parameters.bootstrap:
         raise ValueError(
             "oob_score=True needs rows that members have not seen, but bootstrap=False. Set bootstrap=True."
         )
     codes = parameters.encoding
-    if isinstance(codes, list | tuple) and (not codes or {*codes} - {None, "auto", *ENCODINGS}):
+    known = (None, "auto", *ENCODINGS)
+    if isinstance(codes, list | tuple) and not (codes and all(code in known for code in codes)):
         raise ValueError(
             f"encoding must be or hold None, 'auto' or one of {', '.join(ENCODINGS)}; got {codes!r}."
         )

@@ -33,6 +33,12 @@ class Member:
         self._best_losses: dict[str, float] = {}
         self.validation_size = forward_rows(widest_layer(self.network), rows.y.device)
 
+    def replace(self, network):
+        """Go on with another network; the weights of an earlier epoch were not its own."""
+        if self.best is not None and network is not self.network:
+            self.best.forget(network)
+        self.network = network
+
     def end_epoch(self, epoch):
         """Keep what is best; return whether there is no more progress."""
         if self.best is None:
@@ -65,6 +71,10 @@ class BestEpoch:
         self.best_epoch = self.weights = None
         self.waited = 0
         self.is_due = start is not None  # whether the weights that training goes on from have to be looked at
+
+    def forget(self, network):
+        """Begin anew with another network."""
+        self.network, self.best_loss, self.best_epoch, self.weights = network, math.inf, None, None
 
     def begin_with(self, loss):
         """Look at the validation loss of the weights that training goes on from."""

@@ -129,8 +129,11 @@ class Model:
     def training(self):
         """Prepare for training while the block runs: device, random sources, threads for the work."""
         threads = _device.threads_for(self.plan.batch_size * self.work)
-        alone = len(self.members) == 1  # others take turns in drawing from torch's global generator
-        sources = self.random_sources(self.generators[0]) if alone else nullcontext()
+        sources = self.random_sources(self.generators[0])
+        if len(self.members) > 1 and not self.plan.is_named:
+            # Members take turns in drawing from torch's global generator; what callbacks draw is nobody's.
+            cuda = [self.device] if self.device.type == "cuda" else []
+            sources = torch.random.fork_rng(devices=cuda)
         for double in self._doubles:
             double.is_stale = True
         try:

@@ -206,7 +206,8 @@ def choose_encoding(parameters, target, n_rows, n_columns):
     """Return the code, or the codes that members take in turn."""
     best = best_encoding(parameters, target, n_rows, n_columns)
     if isinstance(parameters.encoding, list | tuple):
-        return tuple(best if code == "auto" else code for code in parameters.encoding)
+        codes = tuple(best if code == "auto" else code for code in parameters.encoding)
+        return codes if len(set(codes)) > 1 else codes[0]
     return best if parameters.encoding == "auto" else parameters.encoding
 
 

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import train_test_split
 
 from ._members import Member
 from ._plan import stops_early
 from ._rows import Table
-from ._target import mean_weight
+from ._target import Classes, mean_weight
 
 
 class Share(NamedTuple):
@@ -41,54 +41,83 @@ def split(parameters, table, target, valid, seed):
     shares : list of Share
         One for each member.
     """
-    k, n_rows = parameters.n_estimators, len(table.y)
+    k, n_rows, fraction = parameters.n_estimators, len(table.y), parameters.validation_fraction
     holds_back = valid is None and stops_early(parameters, n_rows)
     if parameters.bootstrap:
-        return table, valid, draw_bags(table, k, holds_back, seed)
+        shares = draw_bags(table, k, holds_back, seed)
+        if parameters.oob_score and not (out_of_bag(shares, n_rows).any(axis=0) & counted(table)).any():
+            raise ValueError(
+                f"oob_score=True, but each of n_estimators={k} members has drawn all of the "
+                f"n_samples={n_rows} that have weight and a label. Give more rows, or more members."
+            )
+        return table, valid, shares
     if not holds_back:
         return table, valid, [Share()] * k
     if k > 1:
-        return table, None, draw_folds(table, target, k, parameters.validation_fraction, seed)
-    n_valid = int(np.ceil(parameters.validation_fraction * n_rows))
-    check_split(n_valid < n_rows, parameters.validation_fraction, n_rows)
+        return table, None, draw_folds(table, target, k, fraction, seed)
+    n_valid = int(np.ceil(fraction * n_rows))
+    if n_valid >= n_rows:
+        raise ValueError(
+            f"validation_fraction={fraction} of n_samples={n_rows} leaves no row to "
+            "train on. Use early_stopping=False, a smaller fraction, or more rows."
+        )
     strata = target.strata(table.y, n_valid)
     parts = train_test_split(np.arange(n_rows), test_size=n_valid, stratify=strata, random_state=seed)
     return *table.split(*parts), [Share()]
 
 
-def check_split(is_possible, validation_fraction, n_rows):
-    """Refuse to hold back all rows."""
-    if not is_possible:
-        raise ValueError(
-            f"validation_fraction={validation_fraction} of n_samples={n_rows} leaves no row to "
-            "train on. Use early_stopping=False, a smaller fraction, or more rows."
-        )
+def counted(table):
+    """Say which rows have weight and a label: losses and draws are about those."""
+    labelled = ~np.isnan(table.y.reshape(len(table.y), -1)).all(axis=1)
+    return labelled if table.weight is None else labelled & (table.weight > 0)
 
 
 def draw_folds(table, target, k, validation_fraction, seed):
-    """Let member i hold back fold i, so that all rows are learned from."""
-    n_rows, n_folds = len(table.y), max(k, round(1 / validation_fraction))
-    check_split(2 <= n_folds <= n_rows, validation_fraction, n_rows)
-    strata = target.strata(table.y, n_rows // n_folds)
-    stratified = strata is not None and np.bincount(strata)[np.unique(strata)].min() >= n_folds
-    folds = (StratifiedKFold if stratified else KFold)(n_folds, shuffle=True, random_state=seed)
-    parts = folds.split(np.zeros(n_rows), strata if stratified else None)
-    return [Share(*part) for part, _ in zip(parts, range(k), strict=False)]
+    """Let member i hold back fold i of the rows that count, so that all rows are learned from.
+
+    Each class is dealt out evenly; if there are fewer rows than members, some hold back the same fold.
+    """
+    rows, rng = np.flatnonzero(counted(table)), np.random.default_rng(seed)
+    n_folds = min(max(k, round(1 / validation_fraction)), len(rows))
+    if n_folds < 2:
+        raise ValueError(
+            f"early_stopping with n_estimators={k} needs at least 2 rows with weight and a label, of which "
+            f"members hold some back; got {len(rows)}. Use early_stopping=False, or give X_val and y_val."
+        )
+    order = rng.permutation(rows)
+    if isinstance(target, Classes):
+        order = order[np.argsort(table.y[order], kind="stable")]
+    fold = np.full(len(table.y), -1)
+    fold[order] = np.arange(len(rows)) % n_folds
+    return [Share(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in np.arange(k) % n_folds]
 
 
 def draw_bags(table, k, holds_back, seed):
-    """Draw rows with replacement, in proportion to their weights; the others may be watched."""
-    rng, n_rows = np.random.default_rng(seed), len(table.y)
-    share = None if table.weight is None else table.weight / table.weight.sum()
-    drawn = [np.sort(rng.choice(n_rows, n_rows, p=share)) for _ in range(k)]
-    counts = np.ones(n_rows, bool) if share is None else share > 0
-    left = [np.flatnonzero(counts & ~np.isin(np.arange(n_rows), bag)) for bag in drawn]
-    if holds_back and min(map(len, left)) == 0:
+    """Draw rows with replacement, in proportion to their weights; the others may be watched.
+
+    As many are drawn as have weight and a label: the others are as if absent.
+    """
+    rng, n_rows, counts = np.random.default_rng(seed), len(table.y), counted(table)
+    p = None
+    if table.weight is not None or not counts.all():
+        p = counts * (1.0 if table.weight is None else table.weight)
+        p = p / p.sum()
+    bags = [np.sort(rng.choice(n_rows, counts.sum(), p=p)) for _ in range(k)]
+    shares = [Share(bag, None, counts_weights=False) for bag in bags]
+    if not holds_back:
+        return shares
+    left = [np.flatnonzero(own & counts) for own in out_of_bag(shares, n_rows)]
+    if min(map(len, left)) == 0:
         raise ValueError(
-            f"bootstrap=True has drawn all of n_samples={n_rows} for a member: none is left to watch. Use "
-            "early_stopping=False, or more rows."
+            f"bootstrap=True has drawn, for a member, all of the n_samples={n_rows} that have weight and a "
+            "label: none is left to watch. Use early_stopping=False, or give more rows."
         )
-    return [Share(bag, rest if holds_back else None, False) for bag, rest in zip(drawn, left, strict=True)]
+    return [share._replace(valid=rest) for share, rest in zip(shares, left, strict=True)]
+
+
+def out_of_bag(shares, n_rows):
+    """Say which rows a member has not drawn: an array of shape (k, n_rows)."""
+    return np.array([~np.isin(np.arange(n_rows), share.train) for share in shares])
 
 
 def make_members(model, table, rows, valid_rows, shares, bests):

@@ -42,7 +42,8 @@ class EpochProgressBar(ProgressBar):
     """skorch's progress bar with the number of batches that our loop makes."""
 
     def _get_batches_per_epoch_phase(self, net, dataset, training):
-        return 0 if dataset is None else net.count_batches(dataset, training)
+        n_members = len(net.module_.networks)
+        return 0 if dataset is None else n_members * net.count_batches(dataset, training)
 
 
 # Callbacks that raise no KeyboardInterrupt of their own.
@@ -194,9 +195,10 @@ class Hooks(Observer):
         pair = (batch.inputs, batch.y)
         net.notify("on_batch_end", batch=pair, training=training, loss=loss, y_pred=output)
 
-    def see_gradient(self, batch):
-        """Call the hook."""
-        parameters = list(self.net.get_all_learnable_params())
+    def see_gradient(self, batch, member):
+        """Call the hook, with the parameters of the network that the batch is of."""
+        own = {id(p) for p in member.network.parameters()}
+        parameters = [(name, p) for name, p in self.net.get_all_learnable_params() if id(p) in own]
         pair = (batch.inputs, batch.y)
         self.net.notify("on_grad_computed", named_parameters=parameters, batch=pair, training=True)
 

@@ -123,7 +123,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     callbacks : list, default=None
         skorch callbacks, or pairs of a name and a callback. `fit` runs shallow copies of them, which are
         in ``net_.callbacks_``. A callback that overrides a batch hook costs one device synchronisation
-        per batch.
+        per batch. Parameters of members are named ``members.0.network...``; members that hold back rows of
+        their own have no validation rows in common, which a callback could score.
     device : str, default="auto"
         "auto" (CUDA if there is a device, else the CPU), "cpu", "cuda", "cuda:N", or "mps", which is
         untested.
@@ -327,7 +328,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     # ------------------------------------------------------------ prediction
 
     def decision_function(self, X):
-        """Compute the logits.
+        """Compute the logits; of several members, those of the mean probabilities.
 
         Parameters
         ----------
@@ -591,7 +592,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     callbacks : list, default=None
         skorch callbacks, or pairs of a name and a callback. `fit` runs shallow copies of them, which are
         in ``net_.callbacks_``. A callback that overrides a batch hook costs one device synchronisation
-        per batch.
+        per batch. Parameters of members are named ``members.0.network...``; members that hold back rows of
+        their own have no validation rows in common, which a callback could score.
     device : str, default="auto"
         "auto" (CUDA if there is a device, else the CPU), "cpu", "cuda", "cuda:N", or "mps", which is
         untested.

@@ -249,7 +249,7 @@ def test_an_observer_sees_the_batches_of_each_member_and_may_replace_parameters(
         def end_batch(self, batch, training, loss, output):
             seen.append((len(batch), training, output.shape == (len(batch), 3)))
 
-        def see_gradient(self, batch):
+        def see_gradient(self, batch, member):
             if len(seen) == 2:
                 members[0].network.layers[0].weight.requires_grad_(False)
 
