@@ -1,8 +1,5 @@
 """A forward pass: how many rows at once, in which precision, and whether the outputs have the right shape."""
 
-from contextlib import nullcontext
-from functools import partial
-
 import torch
 
 # Size of a validation or prediction batch, in rows times the width of the widest layer: on a CPU what its
@@ -40,11 +37,15 @@ class Forward:
 
     def __call__(self, network, x):
         """Compute the outputs, (n, n_outputs), in the dtype of the weights."""
-        # Inside of the caller's autocast a cache would keep weights that steps have changed since.
-        bf16 = partial(torch.autocast, x.device.type, torch.bfloat16, cache_enabled=False)
-        with bf16() if self.autocast else nullcontext():
-            # Batches are views of the rows, which must stay as they are.
-            outputs = network(x.clone() if self.copies_input else x)
+        x = (
+            x.clone() if self.copies_input else x
+        )  # batches are views of the rows, which must stay as they are
+        if self.autocast:
+            # Inside of the caller's autocast a cache would keep weights that steps have changed since.
+            with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+                outputs = network(x)
+        else:
+            outputs = network(x)
         if getattr(outputs, "shape", None) != (len(x), self.n_outputs):
             got = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
             raise ValueError(
