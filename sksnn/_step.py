@@ -1,9 +1,9 @@
 """The gradient of a training step, of k networks at once, in two ways: written out, or by autograd.
 
 A training step of a small network spends its time around the arithmetic: on a dozen parameters to
-walk through, on the graph that autograd builds, on memory that comes and goes. `WrittenOut` has all
-parameters of several networks in two vectors, so that the optimizer sees two parameters; its backward pass is
-a loop of matrix products, and results go into buffers made once. `networks.SNN` alone defines the network;
+walk through, on the graph that autograd builds, on memory that comes and goes. `WrittenOut` has the
+parameters of one or several networks in vectors, so that the optimizer sees few parameters; its backward pass
+is a loop of matrix products, and results go into buffers made once. `networks.SNN` alone defines the network;
 the tests hold the two together. `Autograd` takes one network of any other kind, optimizer or device.
 
 Both have `members`; `batches`, which cuts their rows; `gradient`, which leaves the gradient of a batch in the
@@ -50,7 +50,9 @@ def ways_of(members, optimizer, forward, may_stack):
     stacks: dict = {}
     groups = _groups(optimizer)
     for member in members:
-        plain = may_stack and WrittenOut.fits(member.network, optimizer)
+        plain = (
+            may_stack and WrittenOut.fits(member.network, optimizer) and _in_one_group(member.network, groups)
+        )
         kind = (len(member.rows), *_kind(member.network, optimizer)) if plain else id(member)
         stacks.setdefault(kind, []).append(member)
     on_cpu = all(p.device.type == "cpu" for member in members for p in member.network.parameters())
@@ -60,6 +62,14 @@ def ways_of(members, optimizer, forward, may_stack):
         else Autograd(stack[0], forward)
         for kind, stack in stacks.items()
     ]
+
+
+def _in_one_group(network, groups):
+    """Say whether all weights of an SNN are in one group of the optimizer, and all biases."""
+    found = [
+        {groups.get(id(getattr(layer, kind))) for layer in network.layers} for kind in ("weight", "bias")
+    ]
+    return all(len(kind) == 1 and None not in kind for kind in found)
 
 
 def _groups(optimizer):

@@ -27,6 +27,7 @@ from skorch.callbacks import (
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn._engine import Engine
 from sksnn._skorch import ClassifierNet, EpochProgressBar
+from sksnn._step import WrittenOut
 from sksnn.metrics import masked_roc_auc_scorer
 
 # ---------------------------------------------------------------- skorch's
@@ -339,6 +340,23 @@ def test_what_a_callback_replaces_is_used_from_then_on(what, architecture):
         assert model.loss_curve_[3] > plain.loss_curve_[3] + 0.05
     if what == "network":
         assert model.score(X, Y) > 0.85 and model.loss_curve_[-1] < model.loss_curve_[1]
+
+
+class LayerwiseRates(Callback):
+    """Give each layer a group, and so a rate, of its own; the first layer none."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        layers = list(net.module_.network.layers)[1:]
+        groups = [{"params": layer.parameters(), "lr": 0.01 / (1 + i)} for i, layer in enumerate(layers)]
+        net.optimizer_ = torch.optim.Adam(groups)
+
+
+def test_an_optimizer_of_ones_own_may_have_any_groups(monkeypatch):
+    settings = {**SMALL, "precision": "float64", "lr_schedule": "constant", "callbacks": [LayerwiseRates()]}
+    model = SNNClassifier(**settings).fit(X, Y)
+    monkeypatch.setattr(WrittenOut, "fits", staticmethod(lambda network, optimizer: False))
+    by_autograd = SNNClassifier(**settings).fit(X, Y)
+    np.testing.assert_allclose(model.predict_proba(X), by_autograd.predict_proba(X), atol=1e-9)
 
 
 @pytest.mark.parametrize("rows", ["float32", "float64"])
