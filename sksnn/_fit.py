@@ -29,8 +29,12 @@ from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
 from ._target import Target
 from ._validation import check_inputs, check_same_length, check_weights
+from ._warnings import warn_user
 from .architectures import ARCHITECTURES
 from .encodings import ENCODINGS
+
+# oob_score=True warns if it is about a smaller share of the rows: with 8 members 2.5 % are in every bag.
+ENOUGH_ROWS = 0.9
 
 
 def check_takes_chunks(estimator):
@@ -242,6 +246,11 @@ class BaseSNN(BaseEstimator):
         """Predict each row by the members that have not seen it, and score that."""
         target, present = self._model.target, out_of_bag(shares, len(table.y))
         seen = present.any(axis=0)
+        if seen.mean() < ENOUGH_ROWS:
+            warn_user(
+                f"{(~seen).sum()} of the {len(seen)} training rows were drawn for every member and have no "
+                f"out-of-bag prediction: they are NaN. Use more n_estimators (now {len(shares)})."
+            )
         scored = counted(table)[seen]
         with self._model.computing():
             outputs = self._model.member_outputs(table.X)[:, seen]

@@ -104,7 +104,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         draw rows.
     oob_score : bool, default=False
         Whether to predict each training row by the members that have not drawn it, and score these
-        predictions; needs ``bootstrap=True``.
+        predictions; needs ``bootstrap=True``. With early stopping these rows also choose the best epoch, and
+        the score is too good.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weight of each class, multiplied with `sample_weight`. For a 2-D y: one dict with keys 0 and 1 for
         all tasks, a list of one dict per task, or "balanced", which counts the labels present.
@@ -577,7 +578,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         draw rows.
     oob_score : bool, default=False
         Whether to predict each training row by the members that have not drawn it, and score these
-        predictions; needs ``bootstrap=True``.
+        predictions; needs ``bootstrap=True``. With early stopping these rows also choose the best epoch, and
+        the score is too good.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         The loss to minimise; "huber" is quadratic up to 1.345 standardised target units, linear beyond.
     quantile : float, default=0.5

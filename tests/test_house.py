@@ -46,7 +46,7 @@ IMPORTS = {
     "_divergence": {"_warnings", "encodings"},
     "_fit": {
         "_device", "_divergence", "_engine", "_members", "_model", "_optimizers", "_plan", "_rows", "_shares",
-        "_skorch", "_target", "_validation", "architectures", "encodings",
+        "_skorch", "_target", "_validation", "_warnings", "architectures", "encodings",
     },
     "estimators": {"_fit", "_target", "_validation", "losses", "metrics"},
     "_moments": {"_validation", "encodings", "networks", "theory"},

@@ -20,7 +20,10 @@ from sksnn import SNNClassifier, SNNRegressor
 from sksnn.callbacks import MomentRecorder
 from sksnn.diagnostics import TrainingCurveDisplay, layer_moments
 
-pytestmark = pytest.mark.filterwarnings("ignore:the final training loss")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the final training loss"),
+    pytest.mark.filterwarnings("ignore:.* training rows were drawn for every member and"),
+]
 GAPS = np.where(np.random.default_rng(3).random(TASKS.shape) < 0.3, np.nan, TASKS)
 EXACT = {**SMALL, "precision": "float64", "dropout": 0.1}
 # Kind of target -> estimator, y, method that returns what members average.
@@ -406,6 +409,12 @@ def test_few_rows_have_fewer_folds_than_members(k):
     """Nine rows were refused, with a remedy that made it worse."""
     model = SNNRegressor(**SMALL, n_estimators=k, early_stopping=True).fit(X[:9], T[:9])
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_rows_in_every_bag_are_told():
+    """Most rows had no prediction, and nothing said so."""
+    with pytest.warns(UserWarning, match=r"of the 120 training rows .* Use more n_estimators \(now 2\)"):
+        SNNRegressor(**SMALL, n_estimators=2, bootstrap=True, oob_score=True).fit(X, T)
 
 
 def test_scores_out_of_the_bag_are_those_of_the_latest_fit():
