@@ -43,6 +43,8 @@ def split(parameters, table, target, valid, seed):
     """
     k, n_rows, fraction = parameters.n_estimators, len(table.y), parameters.validation_fraction
     holds_back = valid is None and stops_early(parameters, n_rows)
+    if (parameters.bootstrap or k > 1) and not counted(table).any():
+        return table, valid, [Share()] * k  # the target refuses such rows, and says why
     if parameters.bootstrap:
         shares = draw_bags(table, k, holds_back, seed)
         if parameters.oob_score and not (out_of_bag(shares, n_rows).any(axis=0) & counted(table)).any():

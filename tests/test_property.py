@@ -218,6 +218,10 @@ PLAIN = {
 @example({**PLAIN, "target": "multiclass", "missing": "some"})
 @example({**PLAIN, "n_estimators": 3, "early_stopping": True, "missing": "some", "weight": "some zero"})
 @example({**PLAIN, "n_estimators": 3, "bootstrap": True, "early_stopping": True, "target": "multiclass"})
+@example({**PLAIN, "bootstrap": True, "target": "1 output", "missing": "a whole column"})
+@example(
+    {**PLAIN, "n_estimators": 3, "early_stopping": True, "target": "1 output", "missing": "a whole column"}
+)
 @given(CASES)
 @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_a_finite_model_or_a_documented_error(case):
