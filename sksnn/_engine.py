@@ -125,9 +125,9 @@ class Engine:
         if self.observer.may_touch:
             self._notice_touches()
         if any(member.best is not None and member.best.is_due for member in self.active):
-            sums = self.validate(Observer())
-            for member, (total, n) in zip(self.active, sums.tolist(), strict=True):
-                member.best.begin_with(total / max(n, 1))
+            losses = mean_losses({"valid": self.validate(Observer())})
+            for member, loss in zip(self.active, losses["valid"], strict=True):
+                member.best.begin_with(loss)
 
     def follow(self, optimizer, criterion):
         """Go on with what a callback has put in place of the optimizer, the loss, or a network."""
@@ -163,10 +163,7 @@ class Engine:
         sums = {"train": self.train()}
         if self.active[0].valid is not None:
             sums["valid"] = self.validate(self.observer)
-        on_host = torch.stack(list(sums.values())).tolist()  # the one look at the device
-        losses = {
-            phase: [total / max(n, 1) for total, n in each] for phase, each in zip(sums, on_host, strict=True)
-        }
+        losses = mean_losses(sums)
         for phase, each in losses.items():
             for member, loss in zip(self.active, each, strict=True):
                 if not math.isfinite(loss):
@@ -326,6 +323,14 @@ class Engine:
 def positions(optimizer):
     """Return where a parameter is in its group of the optimizer, by its identity."""
     return {id(p): i for group in optimizer.param_groups for i, p in enumerate(group["params"])}
+
+
+def mean_losses(sums):
+    """Turn each phase's `weighted_sum` into the mean loss of each member: the one look at the device."""
+    on_host = torch.stack(list(sums.values())).tolist()
+    return {
+        phase: [total / max(n, 1) for total, n in each] for phase, each in zip(sums, on_host, strict=True)
+    }
 
 
 def weighted_sum(losses, n_labels):

@@ -255,9 +255,8 @@ class Model:
         """Rebuild what `to_arrays` described, on a device that is there."""
         device = _device.device_or_cpu(state["plan"].device)
         generators = [_device.Generators.from_state(own, device) for own in state["generators"]]
-        builtin = [
-            own.builtin_states for own in generators
-        ]  # building a callable architecture draws from them
+        # Building a callable architecture draws from these.
+        builtin = [own.builtin_states for own in generators]
         model = cls(state["plan"], state["target"], generators, list(map(encoder_from, state["encoders"])))
         for own, states in zip(generators, builtin, strict=True):
             own.builtin_states = states

@@ -202,7 +202,7 @@ def shuffled_stacks(several, size, generators):
     Parameters
     ----------
     several : list of Rows
-        Of the same number of rows; fewer inputs than others have are filled up with columns of 0.
+        As many rows for each; fewer inputs than others have are filled up with columns of 0.
     size : int
     generators : list of torch.Generator
         One for each network; a network gets the batches that it would get alone.

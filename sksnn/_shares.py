@@ -131,7 +131,7 @@ def make_members(model, table, rows, valid_rows, shares, bests):
     table : Table
         Training rows, as `rows` before they were encoded.
     rows, valid_rows : list of Rows
-        Of each network's encoder; None if there are no rows that all watch.
+        The rows as each network's encoder encodes them; None if there are none that all watch.
     shares : list of Share
     bests : list of BestEpoch or None
 

@@ -51,15 +51,12 @@ NEVER_STOPPING = (EpochTimer, GradientNormClipping, PrintLog, ProgressBar)
 
 # Callbacks that replace, freeze or hook nothing in the network; their subclasses may.
 READING_ONLY = (
+    *NEVER_STOPPING,
     EarlyStopping,
     EpochProgressBar,
     EpochScoring,
-    EpochTimer,
-    GradientNormClipping,
     LRScheduler,
     PassthroughScoring,
-    PrintLog,
-    ProgressBar,
 )
 
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end")

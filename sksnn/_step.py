@@ -276,7 +276,7 @@ class WrittenOut:
         Parameters
         ----------
         batch : Rows
-            Of k networks inputs are (k, n, n_inputs), of one (n, n_inputs).
+            Its inputs are (k, n, n_inputs) for k networks, (n, n_inputs) for one.
         criterion : MaskedLoss
 
         Returns
@@ -368,7 +368,7 @@ class _Vector:
     values, gradient : Tensor of shape (n_networks, n)
         Memory for them, all 0.
     shapes : list of torch.Size
-        Of each layer, with the largest number of inputs that a network has.
+        The shape of each layer, with the largest number of inputs that a network has.
     """
 
     def __init__(self, own, values, gradient, shapes):

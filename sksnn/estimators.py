@@ -475,14 +475,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         if not target.has_columns:
             return super().score(X, y, sample_weight)
         check_same_length(X, y)
-        sample_weight = check_weights(sample_weight, len(y))
-        present = ~np.isnan(y)
-        labelled = present.any(axis=1) & (True if sample_weight is None else sample_weight > 0)
-        if not labelled.any():
+        weight = check_weights(sample_weight, len(y))
+        score = self._predict(X, lambda target, outputs: target.score(y, outputs, weight))
+        if np.isnan(score):
             raise ValueError("y has no label at all, or none of positive weight: nothing to score.")
-        right = ((self.predict(X) == y) | ~present).all(axis=1)
-        weight = None if sample_weight is None else sample_weight[labelled]
-        return float(np.average(right[labelled], weights=weight))
+        return score
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
