@@ -99,13 +99,18 @@ def memory_explained(device):
     """Turn torch's out-of-memory errors into a MemoryError that says what to change."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(
             f"out of memory on device {str(device)!r}. Use a smaller batch_size, narrower layers, or "
             "fewer parallel fits (n_jobs), which share the device."
         ) from error
+
+
+def is_out_of_memory(error):
+    """Say whether an error of torch is about memory; on a CPU it is a RuntimeError like others."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def without_waiting(tensor, device):

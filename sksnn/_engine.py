@@ -98,7 +98,7 @@ class Engine:
     def choose_ways(self):
         """Train together what can be, with the gradient written out; each of the others by autograd."""
         may_stack = self.plan.precision != "bf16"
-        self.ways = ways_of(self.active, self.optimizer, self.forward, may_stack)
+        self.ways = ways_of(self.active, self.optimizer, self.forward, may_stack, self.plan.batch_size)
         self.active = [member for way in self.ways for member in way.members]
 
     def release(self):

@@ -234,11 +234,13 @@ class Model:
     def to_arrays(self, with_optimizer):
         """Return everything as plain numbers, numpy arrays, plan and target."""
         networks = [member.network for member in self.members]
+        encoders = list(dict.fromkeys(self.encoders))
         return {
             "plan": self.plan,
             "target": self.target,
             "generators": [own.state() for own in self.generators],
-            "encoders": [_device.to_numpy_state(dict(e.state_dict())) for e in self.encoders],
+            "encoders": [_device.to_numpy_state(dict(e.state_dict())) for e in encoders],
+            "turns": [encoders.index(encoder) for encoder in self.encoders],
             "networks": [_device.to_numpy_state(dict(network.state_dict())) for network in networks],
             "frozen": [
                 [name for name, p in network.named_parameters() if not p.requires_grad]
@@ -257,7 +259,9 @@ class Model:
         generators = [_device.Generators.from_state(own, device) for own in state["generators"]]
         # Building a callable architecture draws from these.
         builtin = [own.builtin_states for own in generators]
-        model = cls(state["plan"], state["target"], generators, list(map(encoder_from, state["encoders"])))
+        encoders = list(map(encoder_from, state["encoders"]))
+        encoders = [encoders[i] for i in state["turns"]]
+        model = cls(state["plan"], state["target"], generators, encoders)
         for own, states in zip(generators, builtin, strict=True):
             own.builtin_states = states
         for member, arrays, frozen in zip(model.members, state["networks"], state["frozen"], strict=True):

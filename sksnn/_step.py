@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ._device import is_out_of_memory
 from ._rows import Rows, shuffled_stacks
 from .networks import SNN, AlphaDropout, draw_dropped
 from .theory import ALPHA_01, LAMBDA_01
@@ -37,15 +38,20 @@ ELEMENTWISE = (
 )
 
 
+# Memory for a batch's units and gradients in a stack. Networks beyond it get a stack of their own: what they
+# share, calls, is worth little by then.
+STACK_BYTES = 2**28
+
 elu_backward = torch.ops.aten.elu_backward.grad_input
 
 
-def ways_of(members, optimizer, forward, may_stack):
+def ways_of(members, optimizer, forward, may_stack, batch_size):
     """Choose how members are trained: together, with the gradient written out, or each by autograd.
 
     What is trained together has as many rows, the same layers and rate of dropout, and an optimizer that
     has taken as many steps. Learning rates and decays may differ: networks of a group of the optimizer are
-    neighbours, and have a vector of their own. On a GPU one network alone goes through autograd.
+    neighbours, and have a vector of their own. A stack is cut where its batches would take too much memory.
+    On a GPU one network alone goes through autograd.
     """
     stacks: dict = {}
     groups = _groups(optimizer)
@@ -56,12 +62,43 @@ def ways_of(members, optimizer, forward, may_stack):
         kind = (len(member.rows), *_kind(member.network, optimizer)) if plain else id(member)
         stacks.setdefault(kind, []).append(member)
     on_cpu = all(p.device.type == "cpu" for member in members for p in member.network.parameters())
-    return [
-        WrittenOut(sorted(stack, key=lambda m: groups[id(m.network.layers[0].weight)]), optimizer, forward)
-        if isinstance(kind, tuple) and (on_cpu or len(stack) > 1)
-        else Autograd(stack[0], forward)
-        for kind, stack in stacks.items()
-    ]
+    ways: list[Autograd | WrittenOut] = []
+    for kind, stack in stacks.items():
+        if isinstance(kind, tuple) and (on_cpu or len(stack) > 1):
+            stack.sort(key=lambda m: groups[id(m.network.layers[0].weight)])
+            ways += _in_memory(stack, optimizer, forward, min(batch_size, len(stack[0].rows)))
+        else:
+            ways.append(Autograd(stack[0], forward))
+    return ways
+
+
+def _in_memory(members, optimizer, forward, n):
+    """Stack members as far as memory for batches of n rows allows."""
+    network = members[0].network
+    bytes_each = n * _units_per_row(network) * network.layers[0].weight.element_size()
+    most = max(1, STACK_BYTES // max(1, bytes_each))
+    if len(members) > most:
+        size = -(-len(members) // -(-len(members) // most))  # as few parts as fit, of about equal size
+        parts = [members[i : i + size] for i in range(0, len(members), size)]
+        return [way for part in parts for way in _in_memory(part, optimizer, forward, n)]
+    way = WrittenOut(members, optimizer, forward)
+    try:
+        way.reserve(n)
+    except RuntimeError as error:
+        if len(members) == 1 or not is_out_of_memory(error):
+            raise
+        way.release()
+        del way  # and its memory
+    else:
+        return [way]
+    halves = members[: len(members) // 2], members[len(members) // 2 :]
+    return [way for half in halves for way in _in_memory(half, optimizer, forward, n)]
+
+
+def _units_per_row(network):
+    """Count the numbers that a stack keeps for a row of a network: units, activations, two gradients."""
+    widths = network.hidden_layer_sizes
+    return (2 if network.dropout.rate else 1) * sum(widths) + 2 * max(widths, default=0)
 
 
 def _in_one_group(network, groups):
@@ -290,27 +327,27 @@ class WrittenOut:
             vector.parameter.grad = vector.gradient
         x = batch.inputs
         with torch.no_grad():
-            buffers = self._buffers.get(x.shape[-2]) or self._make_buffers(x)
+            buffers = self._buffers.get(x.shape[-2]) or self.reserve(x.shape[-2])
             drops = self._drop.rate > 0 and self._drop.training
             inputs, outputs = self._forward(x, buffers, drops)
             losses, gradient = criterion.with_gradient(outputs, batch.y, batch.weight)
             self._backward(inputs, gradient, buffers, self._drop.slope if drops else 1.0)
         return losses, outputs
 
-    def _make_buffers(self, x):
-        """Make memory for batches of this size: units, activations, and two gradients in turn."""
-        n, k, widths = x.shape[-2], len(self.networks), self.networks[0].hidden_layer_sizes
+    def reserve(self, n):
+        """Make memory for batches of n rows: units, activations, and two gradients in turn."""
+        like, k, widths = self._intercept, len(self.networks), self.networks[0].hidden_layer_sizes
         sizes = [n * width for width in widths]
-        units = x.new_empty(k, sum(sizes) + 1)  # the last ones take what draw_dropped has left over
+        units = like.new_empty(k, sum(sizes) + 1)  # the last ones take what draw_dropped has left over
         hidden = _cut(units[:, :-1], sizes, widths)
         dropped = [torch.empty_like(h) for h in hidden] if self._drop.rate else hidden
-        scratch = [x.new_empty(k, max(sizes, default=0)) for _ in range(2)]
+        scratch = [like.new_empty(k, max(sizes, default=0)) for _ in range(2)]
         gradients = [
             _cut(scratch[i % 2][:, :size], [size], [width])[0]
             for i, (size, width) in enumerate(zip(sizes, widths, strict=True))
         ]
         gradients = [(gradient, gradient.mT) for gradient in gradients]
-        starts = (torch.arange(k, device=x.device) * units.shape[1])[:, None]
+        starts = (torch.arange(k, device=like.device) * units.shape[1])[:, None]
         self._buffers[n] = units, starts, hidden, dropped, gradients
         return self._buffers[n]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from sksnn import _step
 from sksnn._engine import Engine, NonFiniteLoss, Observer, not_finite
 from sksnn._members import BestEpoch, Member
 from sksnn._optimizers import OPTIMIZERS, make_optimizer
@@ -142,6 +144,50 @@ def test_members_of_different_rates_are_trained_together(name):
     for member, pair in zip(alone, rates, strict=True):
         train([member], optimizer=OPTIMIZERS[name](groups(member, *pair)))
     assert_alike(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("most", "stacks"), [(5, [5]), (4, [3, 2]), (2, [2, 2, 1]), (1, [1] * 5), (0, [1] * 5)]
+)
+def test_stacks_are_cut_to_the_memory_that_batches_may_take(most, stacks, monkeypatch):
+    bytes_each = 16 * (2 * (8 + 5) + 2 * 8) * 8  # units and activations of two layers, two gradients
+    monkeypatch.setattr(_step, "STACK_BYTES", most * bytes_each)
+    together, alone = ([make_member(seed) for seed in range(5)] for _ in range(2))
+    engine = train(together, way=WrittenOut)
+    assert [len(way.members) for way in engine.ways] == stacks
+    for member in alone:
+        train([member])
+    assert_alike(together, alone)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: 8")])
+def test_stacks_without_memory_are_halved(error, monkeypatch):
+    """As torch says it on a GPU and on a CPU; with early stops, after which stacks are made anew."""
+    reserve = WrittenOut.reserve
+
+    def reserve_for_two(self, n):
+        if len(self.members) > 2:
+            raise error
+        return reserve(self, n)
+
+    alone, together = ([make_member(seed, watched=True) for seed in range(5)] for _ in range(2))
+    for member in alone:
+        train([member], n_epochs=12)
+    monkeypatch.setattr(WrittenOut, "reserve", reserve_for_two)
+    engine = train(together, n_epochs=12, way=WrittenOut)
+    assert max(len(way.members) for way in engine.ways) <= 2
+    assert_alike(together, alone)
+
+
+def test_a_network_without_memory_and_other_errors_are_errors(monkeypatch):
+    monkeypatch.setattr(WrittenOut, "reserve", Mock(side_effect=torch.OutOfMemoryError("CUDA")))
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA"):
+        train([make_member(seed) for seed in range(3)])
+    reserve = Mock(side_effect=RuntimeError("another"))
+    monkeypatch.setattr(WrittenOut, "reserve", reserve)
+    with pytest.raises(RuntimeError, match="another"):
+        train([make_member(seed) for seed in range(3)])
+    assert reserve.call_count == 1
 
 
 @pytest.mark.parametrize("sizes", [(8, 5), ()])

@@ -110,10 +110,11 @@ def run_gpu_benchmark(*arguments):
 
 def test_pieces_for_a_gpu_run_without_one(tmp_path):
     """Minutes on a GPU are few: what runs there has run here, and each result is on disk as it comes."""
-    done = run_gpu_benchmark("data", "pays", "idle", "--device", "cpu", "--quick", "--out", str(tmp_path))
+    pieces = ("members", "data", "pays", "idle")
+    done = run_gpu_benchmark(*pieces, "--device", "cpu", "--quick", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     results = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
-    assert [result["piece"] for result in results] == ["data"] * 2 + ["pays"] * 4 + ["idle"]
+    assert [result["piece"] for result in results] == ["members"] * 2 + ["data"] * 2 + ["pays"] * 4 + ["idle"]
     assert {result["machine"]["torch"] for result in results} == {torch.__version__}
     assert (tmp_path / "pays.png").stat().st_size > 5000
 
@@ -121,4 +122,4 @@ def test_pieces_for_a_gpu_run_without_one(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_pieces_for_a_gpu_say_what_to_do_without_one(tmp_path):
     assert "try it with --device cpu --quick" in run_gpu_benchmark("--out", str(tmp_path)).stderr
-    assert "choose from tests, fit, data, pays, idle, figure1" in run_gpu_benchmark("nonsense").stderr
+    assert "choose from tests, fit, members, data, pays, " in run_gpu_benchmark("nonsense").stderr

@@ -39,7 +39,7 @@ IMPORTS = {
     "_plan": {"_target", "networks"},
     "_members": {"_forward"},
     "_shares": {"_members", "_plan", "_rows", "_target"},
-    "_step": {"_rows", "networks", "theory"},
+    "_step": {"_device", "_rows", "networks", "theory"},
     "_engine": {"_device", "_forward", "_step"},
     "_model": {"_device", "_forward", "_rows", "_validation", "architectures", "encodings", "networks"},
     "_skorch": {"_engine", "_forward", "_optimizers", "_rows", "_target", "networks"},

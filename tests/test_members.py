@@ -262,6 +262,16 @@ def test_pickles_and_copies_predict_and_go_on_alike(kind, way):
     assert model.n_iter_ == len(model.loss_curve_) > SMALL["max_epochs"] / 2
 
 
+def test_a_loaded_model_has_one_encoder_for_each_code():
+    """Each mention of a code came back as an encoder of its own, by which rows were encoded again."""
+    model = SNNClassifier(**SMALL, n_estimators=4, encoding=("onehot", "onehot", "piecewise")).fit(X, Y)
+    again = pickle.loads(pickle.dumps(model))
+    for each in (model, again):
+        encoders = [member.encoder for member in each.net_.module_.members]
+        assert [encoders.index(encoder) for encoder in encoders] == [0, 0, 2, 0]
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
 @pytest.mark.parametrize("Estimator", [SNNClassifier, SNNRegressor])
 def test_chunks_are_seen_by_every_member(Estimator):
     y = Y if Estimator is SNNClassifier else T

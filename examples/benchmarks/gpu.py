@@ -255,6 +255,24 @@ def draw_pays(ratio, widths, all_rows, run):
     print(f"picture in {run.out / 'pays.png'}")
 
 
+def members(run):
+    """Time fits of several members, which train together, beside fits of one."""
+    X, y = make_classification(300 if run.quick else 2_000, 20, n_informative=10, random_state=0)
+    for width in (64, 256):
+        settings = {"hidden_layer_sizes": (width,) * 4, "batch_size": 64, "device": run.device}
+        counts, seconds = (1, 4) if run.quick else (1, 8, 64), {}
+        for k in counts:
+            model = SNNClassifier(
+                **settings, n_estimators=k, max_epochs=1 if run.quick else 5, random_state=0
+            )
+            model.fit(X, y)  # warms up
+            if run.is_over():
+                return
+            seconds[k] = statistics.median(run.seconds(model.fit, X, y)[0] for _ in range(3))
+        times = {f"{k} members, times one": seconds[k] / seconds[1] for k in counts[1:]}
+        run.record(size=f"{len(X)} x 20, 4 x {width}, batch 64", one_s=seconds[1], **times)
+
+
 def idle(run):
     """Measure with torch's profiler during which share of a fit the device is idle."""
     on_cuda = run.device.startswith("cuda")
@@ -290,7 +308,15 @@ def figure1(run):
 
 
 # The most useful first.
-PIECES = {"tests": tests, "fit": fit, "data": data, "pays": pays, "idle": idle, "figure1": figure1}
+PIECES = {
+    "tests": tests,
+    "fit": fit,
+    "members": members,
+    "data": data,
+    "pays": pays,
+    "idle": idle,
+    "figure1": figure1,
+}
 
 
 def main():
