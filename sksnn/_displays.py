@@ -388,8 +388,8 @@ class TrainingCurveDisplay:
         Training loss of each epoch, with dropout.
     validation_loss : array-like of shape (n_epochs,), default=None
         Validation loss of each epoch; None if there were no validation rows.
-    best_epoch : int or array-like of int, default=None
-        The epoch whose weights are kept, counted from 1; of several members, each one's.
+    best_epoch : int, default=None
+        The epoch whose weights are kept, counted from 1.
 
     Attributes
     ----------
@@ -398,7 +398,7 @@ class TrainingCurveDisplay:
     lines_ : list of matplotlib Line2D
         The training loss and, if there is one, the validation loss.
     best_ : matplotlib Line2D or None
-        The best epoch (the first, of several members), if there is a validation loss.
+        The best epoch, if there is a validation loss.
 
     Examples
     --------
@@ -461,11 +461,8 @@ class TrainingCurveDisplay:
             style = _line_style({"marker": "." if n_epochs < 30 else "", "label": name}, kwargs)
             self.lines_ += self.ax_.plot(epochs, values, **style)
         if self.best_epoch is not None and "validation" in curves:
-            epochs = np.unique(self.best_epoch)
-            label = "best epoch: " + ", ".join(map(str, epochs))
-            for epoch in epochs[::-1]:
-                style = {"color": "gray", "linestyle": ":", "label": label if epoch == epochs[0] else None}
-                self.best_ = self.ax_.axvline(epoch, **style)
+            label = f"best epoch: {self.best_epoch}"
+            self.best_ = self.ax_.axvline(self.best_epoch, color="gray", linestyle=":", label=label)
         if log_scale and all((values > 0).all() for values in curves.values()):
             self.ax_.set_yscale("log")
         _count(self.ax_)

@@ -15,24 +15,24 @@ class Diverged(ValueError):
     """The loss of a fit stopped being a number."""
 
 
-def explain_divergence(error, best_epochs, plan, optimizer):
+def explain_divergence(error, best_epoch, plan, optimizer):
     """Name the likely cause: in an error, or in a warning if the weights of an epoch before are kept.
 
     Parameters
     ----------
     error : NonFiniteLoss
-    best_epochs : list of int
-        The epoch whose weights are kept, for each network; empty if there is none.
+    best_epoch : int or None
+        The epoch whose weights are kept, if there is one.
     plan : Plan
     optimizer : torch.optim.Optimizer
     """
     what = {"train": "training", "valid": "validation"}[error.phase]
     cause, remedy = find_cause(plan, error.member.rows, error.member.valid, optimizer)
     message = f"the {what} loss is not finite in epoch {error.epoch}: {cause}. "
-    if not best_epochs:
+    if best_epoch is None:
         raise Diverged(message + remedy) from error
-    epochs = ", ".join(map(str, best_epochs))
-    warn_user(message + f"The weights of epoch {epochs}, the best, are kept. " + remedy, ConvergenceWarning)
+    kept = f"The weights of epoch {best_epoch}, the best, are kept. "
+    warn_user(message + kept + remedy, ConvergenceWarning)
 
 
 def find_cause(plan, rows, valid, optimizer):

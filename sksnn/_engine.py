@@ -90,6 +90,7 @@ class Engine:
         self.active = list(members)  # those that are not done
         self.n_turns: dict[str, int] = {}  # of each phase of the present epoch
         self.ways: list[Autograd | WrittenOut] = []
+        self._watching: list[tuple] = []  # each BestEpoch with its members that are not done
         self._order = positions(optimizer)
         self.choose_ways()
 
@@ -100,6 +101,8 @@ class Engine:
         may_stack = self.plan.precision != "bf16"
         self.ways = ways_of(self.active, self.optimizer, self.forward, may_stack, self.plan.batch_size)
         self.active = [member for way in self.ways for member in way.members]
+        bests = {id(m.best): m.best for m in self.active if m.best is not None}.values()
+        self._watching = [(best, [m for m in self.active if m.best is best]) for best in bests]
 
     def release(self):
         """Give networks and optimizer back as they are outside of training; return whether they differed."""
@@ -124,10 +127,11 @@ class Engine:
         """Begin an epoch; in the first of a fit that goes on, look at the weights that it begins with."""
         if self.observer.may_touch:
             self._notice_touches()
-        if any(member.best is not None and member.best.is_due for member in self.active):
-            losses = mean_losses({"valid": self.validate(Observer())})
-            for member, loss in zip(self.active, losses["valid"], strict=True):
-                member.best.begin_with(loss)
+        if any(best.is_due for best, _ in self._watching):
+            losses = mean_losses({"valid": self.validate(Observer())})["valid"]
+            found = {id(member): loss for member, loss in zip(self.active, losses, strict=True)}
+            for best, members in self._watching:
+                best.begin_with(sum(found[id(member)] for member in members) / len(members))
 
     def follow(self, optimizer, criterion):
         """Go on with what a callback has put in place of the optimizer, the loss, or a network."""
@@ -235,6 +239,8 @@ class Engine:
         """
         if self.schedule is not None:
             self.schedule.step()
+        for best, members in self._watching:
+            best.end_epoch(sum(member.losses["valid"] for member in members) / len(members), epoch)
         goes_on = []
         for member in self.active:
             goes_on += [] if member.end_epoch(epoch) else [member]

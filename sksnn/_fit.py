@@ -23,7 +23,7 @@ from ._engine import NonFiniteLoss
 from ._members import BestEpoch
 from ._model import Model
 from ._optimizers import OPTIMIZERS
-from ._plan import make_plan, stops_early
+from ._plan import choose_n_estimators, make_plan, stops_early
 from ._rows import Table
 from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
@@ -67,7 +67,7 @@ class BaseSNN(BaseEstimator):
         raise NotImplementedError
 
     _parameter_constraints: dict = {
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "n_estimators": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "bootstrap": ["boolean"],
         "oob_score": ["boolean"],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
@@ -83,7 +83,7 @@ class BaseSNN(BaseEstimator):
         "optimizer_params": [dict, None],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"constant", "cosine"})],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -138,8 +138,9 @@ class BaseSNN(BaseEstimator):
             valid = None
             if X_val is not None:
                 _, valid = self._read(X_val, y_val, sample_weight_val, target, "_val")
-            generators = earlier.generators if earlier else make_generators(self)
-            table, valid, shares = split(self, table, target, valid, generators[0].split)
+            k = choose_n_estimators(self, table, earlier and earlier.plan)
+            generators = earlier.generators if earlier else make_generators(self, k)
+            table, valid, shares = split(self, table, target, valid, k, generators[0].split)
             target.check_rows(table, valid)
             target = target.learned_from(table, self, first=earlier is None)
             plan = make_plan(self, target, table, valid, shares, earlier and earlier.plan)
@@ -157,8 +158,9 @@ class BaseSNN(BaseEstimator):
             target = earlier and earlier.target
             target, table = self._read(X, y, sample_weight, target, classes=classes, is_chunk=True)
             target = target.learned_from(table, self, first=earlier is None, is_chunk=True)
-            generators = earlier.generators if earlier else make_generators(self)
-            shares = [Share()] * len(generators)
+            k = choose_n_estimators(self, table, earlier and earlier.plan)
+            generators = earlier.generators if earlier else make_generators(self, k)
+            shares = [Share()] * k
             plan = make_plan(self, target, table, None, shares, earlier and earlier.plan, "constant")
             model = make_model(plan, target, generators, table, earlier)
             model.resumes = True
@@ -196,32 +198,27 @@ class BaseSNN(BaseEstimator):
 
     def _train(self, model, earlier, table, valid, shares, n_epochs):
         """Train a model for some epochs, and publish it, also if training is interrupted; return its rows."""
-        bests: list[BestEpoch | None] = [None] * len(shares)
+        best = None
         if valid is not None or shares[0].valid is not None:
-            starts = earlier.best_epochs if earlier else [None] * len(shares)
             patience = model.plan.tol, model.plan.n_iter_no_change
-            networks = model.module.networks
-            bests = [BestEpoch(net, *patience, start) for net, start in zip(networks, starts, strict=True)]
+            best = BestEpoch(model.module.networks, *patience, earlier and earlier.best_epoch)
         net = make_net(model, self.callbacks, self.verbose, earlier)
         trained = table if shares[0].counts_weights else table._replace(weight=None)
         try:
             with model.training():
                 rows = model.rows(trained, training=True)
                 valid_rows = None if valid is None else model.rows(valid)
-                members = make_members(model, table, rows, valid_rows, shares, bests)
+                members = make_members(model, table, rows, valid_rows, shares, best)
                 net.train(members, net_rows(rows), net_rows(valid_rows), n_epochs)
         except NonFiniteLoss as error:
-            kept = [best.best_epoch for best in bests if best is not None and best.best_epoch]
-            kept = kept if len(kept) == len(bests) else []
-            explain_divergence(error, kept, model.plan, net.optimizer_)
+            explain_divergence(error, best and best.best_epoch, model.plan, net.optimizer_)
         finally:
-            for best in bests:
-                if best is not None:
-                    best.restore()
-            self._publish(model, net, bests)
+            if best is not None:
+                best.restore()
+            self._publish(model, net, best)
         return rows[0]
 
-    def _publish(self, model, net, bests):
+    def _publish(self, model, net, best):
         """Set the fitted attributes."""
         for name in {"oob_score_", self._oob_attribute} & vars(self).keys():  # of an earlier fit
             delattr(self, name)
@@ -234,13 +231,11 @@ class BaseSNN(BaseEstimator):
         validation = [row["valid_loss"] for row in net.history if "valid_loss" in row]
         self.validation_loss_curve_ = validation or None
         # A Checkpoint may have put an older history back.
-        epochs = [min((best and best.best_epoch) or self.n_iter_, self.n_iter_) for best in bests]
-        self.best_epoch_ = epochs[0] if len(epochs) == 1 else np.array(epochs)
-        model.best_epochs = epochs
+        self.best_epoch_ = model.best_epoch = min((best and best.best_epoch) or self.n_iter_, self.n_iter_)
 
     def _kept_loss(self):
-        """Return the training loss of the epoch whose weights are kept; of members, of the last of these."""
-        return self.loss_curve_[np.max(self.best_epoch_) - 1] if self.loss_curve_ else np.inf
+        """Return the training loss of the epoch whose weights are kept."""
+        return self.loss_curve_[self.best_epoch_ - 1] if self.loss_curve_ else np.inf
 
     def _score_out_of_bag(self, table, shares):
         """Predict each row by the members that have not seen it, and score that."""
@@ -330,15 +325,15 @@ def check_together(parameters, X_val=None, y_val=None, sample_weight_val=None):
         )
 
 
-def make_generators(parameters):
-    """Derive all random sources from random_state; None takes fresh entropy, not numpy's global.
+def make_generators(parameters, k):
+    """Derive the random sources of k members from random_state; None takes fresh entropy, not numpy's global.
 
     The first member has those that it would have alone.
     """
     seed: Any = np.random.SeedSequence().entropy
     if parameters.random_state is not None:
         seed = check_random_state(parameters.random_state).randint(2**31 - 1)
-    others = (np.random.SeedSequence([seed, j]) for j in range(1, parameters.n_estimators))
+    others = (np.random.SeedSequence([seed, j]) for j in range(1, k))
     seeds = [seed, *(int(other.generate_state(1)[0]) for other in others)]
     device = _device.resolve_device(parameters.device)
     return [_device.Generators(each, device) for each in seeds]

@@ -20,7 +20,7 @@ class Member:
     generator : torch.Generator, default=None
         Shuffles the rows.
     best : BestEpoch, default=None
-        Keeps the weights of the best epoch; None keeps those of the last.
+        Keeps the weights of the best epoch, perhaps for several members; None keeps those of the last.
     sources : callable, default=nullcontext
         Makes the context in which the network draws random numbers.
     """
@@ -36,19 +36,18 @@ class Member:
     def replace(self, network):
         """Go on with another network; the weights of an earlier epoch were not its own."""
         if self.best is not None and network is not self.network:
-            self.best.forget(network)
+            self.best.forget(self.network, network)
         self.network = network
 
     def end_epoch(self, epoch):
-        """Keep what is best; return whether there is no more progress."""
+        """Keep the losses of the best epoch; return whether there is no more progress."""
         if self.best is None:
             return False
-        done = self.best.end_epoch(self.losses["valid"], epoch)
         if self.best.best_epoch == epoch or not self._best_losses:
             self._best_losses = dict(self.losses)
-        if done:
+        if self.best.is_done:
             self.losses = self._best_losses
-        return done
+        return self.best.is_done
 
 
 class BestEpoch:
@@ -56,7 +55,9 @@ class BestEpoch:
 
     Parameters
     ----------
-    network : nn.Module
+    networks : list of nn.Module
+        They have their best epoch together, by the mean of their losses: that is less noisy than the loss of
+        each on few rows of its own.
     tol : float
         An epoch counts as progress when it is better than the last progress by more than this.
     patience : int
@@ -65,16 +66,18 @@ class BestEpoch:
         The epoch of an earlier fit whose weights training goes on from: they are the first candidate.
     """
 
-    def __init__(self, network, tol, patience, start=None):
-        self.network, self.tol, self.patience, self.start = network, tol, patience, start
+    def __init__(self, networks, tol, patience, start=None):
+        self.networks, self.tol, self.patience, self.start = list(networks), tol, patience, start
         self.best_loss = self.target = math.inf
         self.best_epoch = self.weights = None
         self.waited = 0
+        self.is_done = False
         self.is_due = start is not None  # whether the weights that training goes on from have to be looked at
 
-    def forget(self, network):
-        """Begin anew with another network."""
-        self.network, self.best_loss, self.best_epoch, self.weights = network, math.inf, None, None
+    def forget(self, old, new):
+        """Begin anew with another network in place of one."""
+        self.networks = [new if network is old else network for network in self.networks]
+        self.best_loss, self.best_epoch, self.weights = math.inf, None, None
 
     def begin_with(self, loss):
         """Look at the validation loss of the weights that training goes on from."""
@@ -82,21 +85,24 @@ class BestEpoch:
         self.target, self.is_due = self.best_loss, False
 
     def end_epoch(self, loss, epoch):
-        """Look at the validation loss of an epoch; return whether patience is at its end."""
+        """Look at the validation loss of an epoch, and whether patience is at its end."""
         self._consider(loss, epoch)
         self.waited = 0 if loss < self.target - self.tol else self.waited + 1
         self.target = min(self.target, loss) if self.waited == 0 else self.target
-        return self.waited >= self.patience
+        self.is_done = self.waited >= self.patience
 
     def _consider(self, loss, epoch):
         """Keep the present weights if their loss is the least so far."""
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch
-            state = self.network.state_dict()
-            self.weights = {name: value.detach().clone() for name, value in state.items()}
+            self.weights = [
+                {name: value.detach().clone() for name, value in network.state_dict().items()}
+                for network in self.networks
+            ]
 
     def restore(self):
         """Put the best weights back, if there are any."""
         if self.weights is not None:
-            self.network.load_state_dict(self.weights)
+            for network, weights in zip(self.networks, self.weights, strict=True):
+                network.load_state_dict(weights)
             self.weights = None

@@ -43,8 +43,8 @@ class Model:
         however many there are.
     history : list of dict
         One for each epoch.
-    best_epochs : list of int
-        The epoch whose weights each network has.
+    best_epoch : int or None
+        The epoch whose weights the networks have.
     optimizer : torch.optim.Optimizer or None
         That of the latest fit; None before training and in a loaded model.
     resumes : bool
@@ -63,7 +63,7 @@ class Model:
         alone = len(self.members) == 1
         self.module = self.members[0] if alone else Ensemble(self.members, target.average).eval()
         self.width = max(map(widest_layer, self.module.networks))
-        self.history, self.best_epochs, self.optimizer, self.resumes = [], [], None, False
+        self.history, self.best_epoch, self.optimizer, self.resumes = [], None, None, False
         self._loaded_state = None
         self._doubles = [_DoubleCopy() for _ in self.members]
 
@@ -247,7 +247,7 @@ class Model:
                 for network in networks
             ],
             "history": [{k: v for k, v in row.items() if k != "batches"} for row in self.history],
-            "best_epochs": self.best_epochs,
+            "best_epoch": self.best_epoch,
             "optimizer": _device.to_numpy_state(self.optimizer_state()) if with_optimizer else None,
             "resumes": self.resumes,
         }
@@ -269,7 +269,7 @@ class Model:
             for name, p in member.network.named_parameters():
                 p.requires_grad_(name not in frozen and p.is_floating_point())
         model.history = [{**row, "batches": []} for row in state["history"]]
-        model.best_epochs = state["best_epochs"]
+        model.best_epoch = state["best_epoch"]
         model._loaded_state = _device.from_numpy_state(state["optimizer"])
         model.resumes = state["resumes"]
         return model

@@ -22,6 +22,9 @@ MOST_ENCODED_COLUMNS = 100
 NARROW_ROWS = 2_000
 ONE_HOT_ROWS = 5_000
 
+# n_estimators="auto", and the codes that its members take in turn in a classifier.
+AUTO_MEMBERS, AUTO_CODES = 8, ("onehot", "piecewise")
+
 # batch_size="auto" is the power of two nearest to n_rows / 32, within bounds: enough steps in an epoch on
 # small data, full vectors on large. Of 256 rows, batches of a regressor make too few steps.
 STEPS_PER_EPOCH = 32
@@ -118,7 +121,7 @@ class Plan:
                 )
 
 
-def make_plan(parameters, target, table, valid=None, shares=(), earlier=None, lr_schedule=None):
+def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedule=None):
     """Settle everything that training needs to know.
 
     Parameters
@@ -127,7 +130,7 @@ def make_plan(parameters, target, table, valid=None, shares=(), earlier=None, lr
     target : Target
     table, valid : Table
         Training rows; validation rows or None.
-    shares : list of Share, default=()
+    shares : list of Share
         The rows of each member, of which all have about as many.
     earlier : Plan, default=None
         The plan of the fit that this one goes on from.
@@ -143,22 +146,21 @@ def make_plan(parameters, target, table, valid=None, shares=(), earlier=None, lr
     ValueError
         If the hidden layer sizes are not positive integers.
     """
-    n_rows = len(table.y) if table.weight is None else int((table.weight > 0).sum())
-    n_rows = n_rows if earlier is None else earlier.n_rows
+    n_rows = count_rows(table) if earlier is None else earlier.n_rows
     trained = [len(share.train) for share in shares if share.train is not None]
     n_trained = min(trained, default=len(table.y))
     batch_size = min(choose_batch_size(parameters, target, n_trained), n_trained)
     watched = valid is not None or any(share.valid is not None for share in shares)
     masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
     return Plan(
-        n_estimators=int(parameters.n_estimators),
+        n_estimators=len(shares),
         architecture=parameters.architecture,
         hidden_layer_sizes=choose_layer_sizes(parameters, target, n_rows),
         n_outputs=target.n_outputs,
         dropout=parameters.dropout,
         input_dropout=parameters.input_dropout,
         standardize=bool(parameters.standardize),
-        encoding=choose_encoding(parameters, target, n_rows, table.X.shape[1]),
+        encoding=choose_encoding(parameters, target, n_rows, table.X.shape[1], len(shares)),
         precision=parameters.precision,
         standardize_target=bool(getattr(parameters, "standardize_target", False)),
         n_rows=n_rows,
@@ -174,6 +176,22 @@ def make_plan(parameters, target, table, valid=None, shares=(), earlier=None, lr
         n_iter_no_change=parameters.n_iter_no_change,
         loss=target.loss(parameters, masked, watched),
     )
+
+
+def count_rows(table):
+    """Count the rows with weight, by which "auto" chooses."""
+    return len(table.y) if table.weight is None else int((table.weight > 0).sum())
+
+
+def choose_n_estimators(parameters, table, earlier=None):
+    """Return the number of members; "auto" goes on with those of an earlier plan."""
+    if parameters.n_estimators != "auto":
+        return int(parameters.n_estimators)
+    if earlier is not None:
+        return earlier.n_estimators
+    if parameters.architecture != "snn":
+        return 1
+    return AUTO_MEMBERS
 
 
 def stops_early(parameters, n_rows=None):
@@ -202,9 +220,11 @@ def choose_layer_sizes(parameters, target, n_rows):
     return sizes
 
 
-def choose_encoding(parameters, target, n_rows, n_columns):
+def choose_encoding(parameters, target, n_rows, n_columns, n_estimators):
     """Return the code, or the codes that members take in turn."""
     best = best_encoding(parameters, target, n_rows, n_columns)
+    if parameters.encoding == "auto" and best is not None and n_estimators > 1 and isinstance(target, Labels):
+        return AUTO_CODES
     if isinstance(parameters.encoding, list | tuple):
         codes = tuple(best if code == "auto" else code for code in parameters.encoding)
         return codes if len(set(codes)) > 1 else codes[0]

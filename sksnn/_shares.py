@@ -31,8 +31,8 @@ class Share(NamedTuple):
     counts_weights: bool = True
 
 
-def split(parameters, table, target, valid, seed):
-    """Split off validation rows, or draw each member's rows.
+def split(parameters, table, target, valid, k, seed):
+    """Split off validation rows, or draw the rows of each of k members.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def split(parameters, table, target, valid, seed):
     shares : list of Share
         One for each member.
     """
-    k, n_rows, fraction = parameters.n_estimators, len(table.y), parameters.validation_fraction
+    n_rows, fraction = len(table.y), parameters.validation_fraction
     holds_back = valid is None and stops_early(parameters, n_rows)
     if (parameters.bootstrap or k > 1) and not counted(table).any():
         return table, valid, [Share()] * k  # the target refuses such rows, and says why
@@ -122,7 +122,7 @@ def out_of_bag(shares, n_rows):
     return np.array([~np.isin(np.arange(n_rows), share.train) for share in shares])
 
 
-def make_members(model, table, rows, valid_rows, shares, bests):
+def make_members(model, table, rows, valid_rows, shares, best):
     """Give each network its rows, which share their inputs with those of the others.
 
     Parameters
@@ -133,14 +133,14 @@ def make_members(model, table, rows, valid_rows, shares, bests):
     rows, valid_rows : list of Rows
         The rows as each network's encoder encodes them; None if there are none that all watch.
     shares : list of Share
-    bests : list of BestEpoch or None
+    best : BestEpoch or None
 
     Returns
     -------
     members : list of Member
     """
     members = []
-    for j, (module, share, best) in enumerate(zip(model.members, shares, bests, strict=True)):
+    for j, (module, share) in enumerate(zip(model.members, shares, strict=True)):
         valid = None if valid_rows is None else valid_rows[j]
         if share.valid is not None:
             valid = rows[j].take(share.valid, validation_weight(table, share, rows[j].y))

@@ -156,9 +156,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     validation_loss_curve_ : list of float or None
         Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
         early stopping.
-    best_epoch_ : int or ndarray of shape (n_estimators,)
-        Epoch whose weights are kept, counted from 1; the last one without early stopping. An array for
-        several members. In the loss curves, a member that has stopped counts with the losses of this epoch.
+    best_epoch_ : int
+        Epoch whose weights are kept, counted from 1; the last one without early stopping. That of the least
+        validation loss, the mean over the members.
     oob_score_ : float
         Score of the training rows by the members that have not drawn them; with `oob_score` only.
     oob_decision_function_ : ndarray of shape (n_rows, n_classes) or (n_rows, n_tasks)
@@ -620,9 +620,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     validation_loss_curve_ : list of float or None
         Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
         early stopping.
-    best_epoch_ : int or ndarray of shape (n_estimators,)
-        Epoch whose weights are kept, counted from 1; the last one without early stopping. An array for
-        several members. In the loss curves, a member that has stopped counts with the losses of this epoch.
+    best_epoch_ : int
+        Epoch whose weights are kept, counted from 1; the last one without early stopping. That of the least
+        validation loss, the mean over the members.
     oob_score_ : float
         Score of the training rows by the members that have not drawn them; with `oob_score` only.
     oob_prediction_ : ndarray of shape (n_rows,) or (n_rows, n_outputs)
@@ -656,7 +656,6 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
         "standardize_target": ["boolean"],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     }
 
     def __init__(

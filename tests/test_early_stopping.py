@@ -51,9 +51,10 @@ def test_training_stops_after_n_iter_no_change_epochs_without_a_gain_of_tol(whol
     ],
 )
 def test_progress_is_a_gain_of_more_than_tol_over_the_last_progress(losses, n_epochs, best):
-    stopper = BestEpoch(nn.Linear(1, 1), tol=0.5, patience=3)
+    stopper = BestEpoch([nn.Linear(1, 1)], tol=0.5, patience=3)
     for epoch, loss in enumerate(losses, start=1):
-        if stopper.end_epoch(loss, epoch):
+        stopper.end_epoch(loss, epoch)
+        if stopper.is_done:
             break
     assert (epoch, stopper.best_epoch) == (n_epochs, best)
 

@@ -4,6 +4,7 @@ import dataclasses
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from conftest import raises
@@ -46,7 +47,7 @@ def make_member(seed, n=40, n_inputs=4, sizes=(8, 5), watched=False, network=SNN
     net = network(n_inputs, 3, sizes, dropout, 0.1, seeded(seed), seeded(seed + 50)).double()
     module = EncodedNetwork(Standardizer.identity(n_inputs), net)
     valid = make_rows(15, n_inputs, seed + 100) if watched else None
-    best = BestEpoch(net, tol, patience=2) if watched else None
+    best = BestEpoch([net], tol, patience=2) if watched else None
     return Member(module, make_rows(n, n_inputs, seed), valid, seeded(seed + 200), best)
 
 
@@ -208,13 +209,41 @@ def test_a_member_that_is_done_is_left_alone_and_the_others_go_on(way):
         return [make_member(seed, watched=True, network=network, tol=0.02 * seed) for seed in range(4)]
 
     together, alone = make(), make()
-    train(together, n_epochs=25, way=way, lr=0.05, lr_schedule="constant")
+    engine = train(together, n_epochs=25, way=way, lr=0.05, lr_schedule="constant")
     for member in alone:
         train([member], n_epochs=25, lr=0.05, lr_schedule="constant")
     n_epochs = {len(member.curve) for member in together}
     assert len(n_epochs) > 1, "all stopped at once: the test shows nothing"
     assert_alike(together, alone)
     assert [m.best.best_epoch for m in together] == [m.best.best_epoch for m in alone]
+    # Members that stop change places in stacks; moments that are carried over are matched by position.
+    order = [p for m in together for p in m.network.parameters()]
+    for group in engine.optimizer.param_groups:
+        assert [id(p) for p in group["params"]] == [
+            id(p) for p in order if id(p) in set(map(id, group["params"]))
+        ]
+
+
+@pytest.mark.parametrize("network", [SNN, BatchNormNet])
+def test_members_may_have_their_best_epoch_together(network):
+    """Where the mean of their losses is least, with the weights that they had then."""
+    settings = {"lr": 0.05, "lr_schedule": "constant"}
+    members, free = (
+        [make_member(seed, watched=True, network=network) for seed in range(3)] for _ in range(2)
+    )
+    best = BestEpoch([m.network for m in members], tol=0.0, patience=3)
+    for member in members:
+        member.best = best
+    train(members, n_epochs=40, **settings)
+    means = np.mean([[losses["valid"] for losses in m.curve] for m in members], axis=0)
+    assert best.best_epoch == means.argmin() + 1 and len(means) == best.best_epoch + 3
+    for member in free:
+        member.best = None
+    train(free, n_epochs=best.best_epoch, **settings)
+    best.restore()
+    for one, other in zip(members, free, strict=True):
+        for p, q in zip(one.network.parameters(), other.network.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-8, atol=1e-10)
 
 
 @LAWS

@@ -32,8 +32,9 @@ from records import Records, complete, mean_ranks, run_missing, score_classifier
 from sklearn.utils import Bunch
 
 from sksnn import SNNClassifier, SNNRegressor
-from sksnn._plan import make_plan, stops_early
+from sksnn._plan import choose_n_estimators, make_plan
 from sksnn._rows import Table
+from sksnn._shares import split
 from sksnn.datasets import (
     load_htru2,
     load_mnist,
@@ -211,14 +212,15 @@ def auto_values(task, n_columns=20):
     for n_rows in (100, 500, 2_000, 2_001, 5_001, 20_000):
         y = np.arange(n_rows) % 2
         target = estimator._target_type.learn(y, estimator)
-        held_back = (
-            int(np.ceil(estimator.validation_fraction * n_rows)) if stops_early(estimator, n_rows) else 0
-        )
-        table = Table(np.empty((n_rows - held_back, n_columns)), y[held_back:], None)
-        plan = make_plan(estimator, target, table, valid=table if held_back else None)
+        table = Table(np.empty((n_rows, n_columns)), target.encode(y), None)
+        k = choose_n_estimators(estimator, table)
+        table, valid, shares = split(estimator, table, target, None, k, seed=0)
+        plan = make_plan(estimator, target, table, valid, shares)
         smoothing = plan.loss.keywords.get("label_smoothing")
+        watched = valid.y if valid is not None else shares[0].valid
         rows[n_rows] = {
-            "held back": held_back,
+            "members": k,
+            "held back": 0 if watched is None else len(watched),
             "layers": plan.hidden_layer_sizes,
             "encoding": plan.encoding,
             "batch": plan.batch_size,
