@@ -521,8 +521,10 @@ def _kind(network, optimizer):
     """Return what networks must have in common to be trained at once."""
     state = optimizer.state.get(network.layers[0].weight, {})
     counts = tuple((key, float(value)) for key, value in state.items() if not getattr(value, "ndim", 0))
-    n_outputs = network.layers[-1].out_features
-    return network.hidden_layer_sizes, n_outputs, network.dropout.rate, tuple(state), counts
+    n_inputs, n_outputs = network.layers[0].in_features, network.layers[-1].out_features
+    # Inputs are filled up to the widest in a stack: at most doubled.
+    widths = n_inputs.bit_length(), *network.hidden_layer_sizes, n_outputs
+    return widths, network.dropout.rate, tuple(state), counts
 
 
 def _moved_together(states):

@@ -87,7 +87,8 @@ def assert_alike(together, alone):
 # Settings of the members -> how many are trained together.
 KINDS = {
     "alike": ({}, [3]),
-    "other inputs": ({"n_inputs": (4, 6, 3)}, [3]),
+    "other inputs": ({"n_inputs": (4, 6, 5)}, [3]),
+    "inputs of other magnitude": ({"n_inputs": (4, 8, 6)}, [2, 1]),
     "other numbers of rows": ({"n": (40, 23, 40)}, [2, 1]),
     "other widths": ({"sizes": ((8, 5), (6,), (3, 3, 3))}, [1, 1, 1]),
     "other rates": ({"dropout": (0.1, 0.1, 0.5)}, [2, 1]),
