@@ -52,7 +52,7 @@ print(f"        best epoch {snn.best_epoch_} of {snn.n_iter_}")
 
 X_cancer, benign = load_breast_cancer(return_X_y=True)
 search = GridSearchCV(
-    SNNClassifier(n_units=64, batch_size=64, max_epochs=MAX_EPOCHS, random_state=0),
+    SNNClassifier(n_estimators=1, n_units=64, batch_size=64, max_epochs=MAX_EPOCHS, random_state=0),
     {"n_layers": [2, 4, 8], "dropout": [0.0, 0.05]},
     scoring="neg_log_loss",
     cv=3,

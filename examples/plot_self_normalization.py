@@ -76,6 +76,7 @@ print("             accuracy     mean  variance     mean  variance")
 for architecture in ARCHITECTURES:
     start, before = time.perf_counter(), BeforeTraining()
     clf = SNNClassifier(
+        n_estimators=1,
         architecture=architecture,
         n_layers=LAYERS,
         n_units=WIDTH,

@@ -23,7 +23,7 @@ from ._engine import NonFiniteLoss
 from ._members import BestEpoch
 from ._model import Model
 from ._optimizers import OPTIMIZERS
-from ._plan import choose_n_estimators, make_plan, stops_early
+from ._plan import choose_n_estimators, make_plan
 from ._rows import Table
 from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
@@ -39,7 +39,7 @@ ENOUGH_ROWS = 0.9
 
 def check_takes_chunks(estimator):
     """Refuse parameters that need all rows at once; return True for others."""
-    if stops_early(estimator) is True:
+    if estimator.early_stopping and not isinstance(estimator.early_stopping, str):
         raise ValueError(
             "early_stopping=True cannot be used with partial_fit, which makes one pass over each chunk. "
             "Use early_stopping='auto' or False."
@@ -318,7 +318,7 @@ def check_together(parameters, X_val=None, y_val=None, sample_weight_val=None):
         raise ValueError(f"X_val and y_val go together; got {given} without {lacking}. Give both or none.")
     if sample_weight_val is not None and X_val is None:
         raise ValueError("sample_weight_val needs X_val and y_val; got it alone. Give all three.")
-    if X_val is not None and stops_early(parameters) is False:
+    if X_val is not None and not parameters.early_stopping:
         raise ValueError(
             "X_val is used for early stopping only, but early_stopping=False. Set early_stopping=True or "
             "'auto', or leave X_val out."

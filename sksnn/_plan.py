@@ -13,6 +13,9 @@ from .networks import layer_sizes
 # holding some back costs more accuracy than it saves.
 EARLY_STOPPING_ROWS = 10_000
 
+# Fewer rows are not divided into folds of members by themselves.
+FEWEST_IN_FOLDS = 20
+
 # encoding="auto" leaves wider rows alone: with nine codes for each column, most weights of the network would
 # be in its first layer.
 MOST_ENCODED_COLUMNS = 100
@@ -22,8 +25,11 @@ MOST_ENCODED_COLUMNS = 100
 NARROW_ROWS = 2_000
 ONE_HOT_ROWS = 5_000
 
-# n_estimators="auto", and the codes that its members take in turn in a classifier.
-AUTO_MEMBERS, AUTO_CODES = 8, ("onehot", "piecewise")
+# n_estimators="auto": members on few rows, and on more.
+FEW_ROWS, MEMBERS = 500, (8, 4)
+
+# encoding="auto": the codes that several members take in turn.
+CLASSIFIER_CODES, REGRESSOR_CODES = ("onehot", "piecewise"), ("piecewise", None)
 
 # batch_size="auto" is the power of two nearest to n_rows / 32, within bounds: enough steps in an epoch on
 # small data, full vectors on large. Of 256 rows, batches of a regressor make too few steps.
@@ -191,17 +197,19 @@ def choose_n_estimators(parameters, table, earlier=None):
         return earlier.n_estimators
     if parameters.architecture != "snn":
         return 1
-    return AUTO_MEMBERS
+    return MEMBERS[count_rows(table) > FEW_ROWS]
 
 
-def stops_early(parameters, n_rows=None):
-    """Say whether rows are held back: for "auto" if there are many rows; "auto" if n_rows is None.
+def stops_early(parameters, target, n_rows, k):
+    """Say whether rows are held back.
 
-    The parameter may be a boolean of numpy, as in a grid of a search.
+    "auto": if there are many; and folds of few rows by the members of a regressor, whose best epoch tells
+    signal from noise. The parameter may be a boolean of numpy, as in a grid of a search.
     """
     if not isinstance(parameters.early_stopping, str):
         return bool(parameters.early_stopping)
-    return parameters.early_stopping if n_rows is None else n_rows > EARLY_STOPPING_ROWS
+    holds_folds = k > 1 and not parameters.bootstrap and not isinstance(target, Labels)
+    return n_rows > EARLY_STOPPING_ROWS or (holds_folds and n_rows >= FEWEST_IN_FOLDS)
 
 
 def choose_layer_sizes(parameters, target, n_rows):
@@ -223,8 +231,8 @@ def choose_layer_sizes(parameters, target, n_rows):
 def choose_encoding(parameters, target, n_rows, n_columns, n_estimators):
     """Return the code, or the codes that members take in turn."""
     best = best_encoding(parameters, target, n_rows, n_columns)
-    if parameters.encoding == "auto" and best is not None and n_estimators > 1 and isinstance(target, Labels):
-        return AUTO_CODES
+    if parameters.encoding == "auto" and best is not None and n_estimators > 1:
+        return CLASSIFIER_CODES if isinstance(target, Labels) else REGRESSOR_CODES
     if isinstance(parameters.encoding, list | tuple):
         codes = tuple(best if code == "auto" else code for code in parameters.encoding)
         return codes if len(set(codes)) > 1 else codes[0]

@@ -42,9 +42,10 @@ def split(parameters, table, target, valid, k, seed):
         One for each member.
     """
     n_rows, fraction = len(table.y), parameters.validation_fraction
-    holds_back = valid is None and stops_early(parameters, n_rows)
-    if (parameters.bootstrap or k > 1) and not counted(table).any():
+    n_counted = int(counted(table).sum()) if parameters.bootstrap or k > 1 else n_rows
+    if n_counted == 0:
         return table, valid, [Share()] * k  # the target refuses such rows, and says why
+    holds_back = valid is None and stops_early(parameters, target, n_counted, k)
     if parameters.bootstrap:
         shares = draw_bags(table, k, holds_back, seed)
         if parameters.oob_score and not (out_of_bag(shares, n_rows).any(axis=0) & counted(table)).any():
@@ -75,12 +76,13 @@ def counted(table):
 
 
 def draw_folds(table, target, k, validation_fraction, seed):
-    """Let member i hold back fold i of the rows that count, so that all rows are learned from.
+    """Let each member hold back another fold of the rows that count, so that all rows are learned from.
 
-    Each class is dealt out evenly; if there are fewer rows than members, some hold back the same fold.
+    They hold back half of the rows at most, which is enough to find the epoch that is best for all. Each
+    class is dealt out evenly; if there are fewer rows than members, some hold back the same fold.
     """
     rows, rng = np.flatnonzero(counted(table)), np.random.default_rng(seed)
-    n_folds = min(max(k, round(1 / validation_fraction)), len(rows))
+    n_folds = min(max(2 * k, round(1 / validation_fraction)), len(rows))
     if n_folds < 2:
         raise ValueError(
             f"early_stopping with n_estimators={k} needs at least 2 rows with weight and a label, of which "
@@ -91,7 +93,9 @@ def draw_folds(table, target, k, validation_fraction, seed):
         order = order[np.argsort(table.y[order], kind="stable")]
     fold = np.full(len(table.y), -1)
     fold[order] = np.arange(len(rows)) % n_folds
-    return [Share(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in np.arange(k) % n_folds]
+    # The rows of a rare class are in folds one after the other: members watch every second fold.
+    held = np.arange(k) * (n_folds // k or 1) % n_folds
+    return [Share(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in held]
 
 
 def draw_bags(table, k, holds_back, seed):

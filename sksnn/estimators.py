@@ -37,10 +37,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         hidden layers have the same width. See `sksnn.networks.layer_sizes`.
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
-    n_estimators : int, default=1
+    n_estimators : int or "auto", default="auto"
         Number of networks, called members. They are trained together, each with its own first weights, order
         of rows and dropped units, and their predictions are averaged: probabilities in the classifier, values
-        in the regressor. 1 is the network of the paper. A member is the network that it would be alone.
+        in the regressor. 1 is a single network, as in the paper. "auto": 8, or 4 for more than 500 training
+        rows; 1 for an `architecture` other than "snn".
     architecture : str or callable, default="snn"
         "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
         "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
@@ -64,9 +65,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
         adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
         (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
-        dealt out to the members in turn. "auto" is the choice
-        measured to be best: "onehot", or "piecewise" for more than 5 000 training rows (counted as for
-        `n_units`). It is None for more than 100 columns and for a callable `architecture`.
+        dealt out to the members in turn. "auto" is the choice measured to be best: several members take
+        "onehot" and "piecewise" in turn; one network has "onehot", or "piecewise" for more than 5 000
+        training rows (counted as for `n_units`). It is None for more than 100 columns and for a callable
+        `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
@@ -77,9 +79,12 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     lr_schedule : {"constant", "cosine"}, default="cosine"
         "cosine" lowers the rate along half a cosine, to nearly 0 at `max_epochs`. For another schedule
         choose "constant" and put skorch's ``LRScheduler`` into `callbacks`.
-    weight_decay : float, default=0.3
+    weight_decay : float or "auto", default="auto"
         Decay of the weights; biases are never decayed. With "adamw" it is decoupled from the gradient;
-        with "adam" and "sgd" it is a penalty on the squared weights.
+        with "adam" and "sgd" it is a penalty on the squared weights. "auto" with "adamw": the value that
+        reduces the weights by a hundredth per epoch at the full learning rate, however many rows there are
+        (Wang and Aitchison, 2024, arXiv:2405.13698, found that the best decay per epoch is constant).
+        "auto" with other optimizers: 0.
     max_grad_norm : float, default=None
         Gradients with a larger norm are scaled down to this norm. None: no limit.
     batch_size : int or "auto", default="auto"
@@ -89,9 +94,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Number of passes over the training rows; early stopping can make it smaller.
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
-        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows. Each of
-        several members has validation rows of its own, so that all rows are learned from: its fold of
-        ``max(n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the rows not drawn for it.
+        the best epoch. Each of several members has validation rows of its own, so that all rows are learned
+        from: its fold of ``max(2 * n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the
+        rows not drawn for it. They stop together, and keep the weights of the epoch of the least mean loss.
+        "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for
+        several members with 20 rows or more and without `bootstrap`, since noise decides how long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, stratified by class for a 1-D y.
     n_iter_no_change : int, default=10
@@ -209,7 +216,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         n_units="auto",
         layer_form="conic",
         hidden_layer_sizes=None,
-        n_estimators=1,
+        n_estimators="auto",
         architecture="snn",
         dropout=0.05,
         input_dropout=0.0,
@@ -219,7 +226,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         optimizer_params=None,
         lr=1e-3,
         lr_schedule="cosine",
-        weight_decay=0.3,
+        weight_decay="auto",
         max_grad_norm=None,
         batch_size="auto",
         max_epochs=60,
@@ -505,10 +512,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         layers of a conic network have only a few units.
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
-    n_estimators : int, default=1
+    n_estimators : int or "auto", default="auto"
         Number of networks, called members. They are trained together, each with its own first weights, order
         of rows and dropped units, and their predictions are averaged: probabilities in the classifier, values
-        in the regressor. 1 is the network of the paper. A member is the network that it would be alone.
+        in the regressor. 1 is a single network, as in the paper. "auto": 8, or 4 for more than 500 training
+        rows; 1 for an `architecture` other than "snn".
     architecture : str or callable, default="snn"
         "snn", or one of the networks that the paper compares it with: "msra", "batchnorm", "layernorm",
         "weightnorm", "highway", "resnet" (`sksnn.architectures`). Or a callable
@@ -532,9 +540,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
         adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
         (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
-        dealt out to the members in turn. "auto" is the choice
-        measured to be best: "piecewise". It is None for more than 100 columns and for a callable
-        `architecture`.
+        dealt out to the members in turn. "auto" is the choice measured to be best: several members take
+        "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns and
+        for a callable `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
@@ -560,9 +568,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Number of passes over the training rows; early stopping can make it smaller.
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
-        the best epoch. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows. Each of
-        several members has validation rows of its own, so that all rows are learned from: its fold of
-        ``max(n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the rows not drawn for it.
+        the best epoch. Each of several members has validation rows of its own, so that all rows are learned
+        from: its fold of ``max(2 * n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the
+        rows not drawn for it. They stop together, and keep the weights of the epoch of the least mean loss.
+        "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for
+        several members with 20 rows or more and without `bootstrap`, since noise decides how long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, drawn at random.
     n_iter_no_change : int, default=10
@@ -665,7 +675,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         n_units=128,
         layer_form="rectangular",
         hidden_layer_sizes=None,
-        n_estimators=1,
+        n_estimators="auto",
         architecture="snn",
         dropout=0.0,
         input_dropout=0.0,

@@ -12,8 +12,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sksnn import SNNClassifier, SNNRegressor, _validation
 from sksnn.callbacks import MomentRecorder
 
-#: A net that learns something on 120 rows within a tenth of a second.
+#: One net that learns something on 120 rows within a tenth of a second.
 SMALL = {
+    "n_estimators": 1,
     "n_layers": 2,
     "n_units": 16,
     "max_epochs": 5,
@@ -21,12 +22,20 @@ SMALL = {
     "batch_size": 16,
     "random_state": 0,
 }
-#: A net that learns all of the small data sets, in batches of automatic size.
-LEARNING = {"n_layers": 2, "n_units": 16, "max_epochs": 15, "lr": 1e-2, "random_state": 0}
+#: One net that learns all of the small data sets, in batches of automatic size.
+LEARNING = {"n_estimators": 1, "n_layers": 2, "n_units": 16, "max_epochs": 15, "lr": 1e-2, "random_state": 0}
 #: The same without noise, and with hardly any rounding: two ways to one fit agree.
 EXACT = {**LEARNING, "dropout": 0.0, "precision": "float64", "batch_size": 10_000, "lr_schedule": "constant"}
 #: Six epochs of nine batches each, on all of the breast cancer data.
-SIX_EPOCHS = {"n_layers": 2, "n_units": 16, "max_epochs": 6, "lr": 1e-2, "batch_size": 64, "random_state": 0}
+SIX_EPOCHS = {
+    "n_estimators": 1,
+    "n_layers": 2,
+    "n_units": 16,
+    "max_epochs": 6,
+    "lr": 1e-2,
+    "batch_size": 64,
+    "random_state": 0,
+}
 
 #: 120 rows of 5 columns, and what can be learned from them: two classes, a target, three tasks.
 X = np.random.default_rng(0).normal(size=(120, 5))

@@ -9,7 +9,7 @@ WEIGHTS_REASON = (
     "a weight of 2 is not the same minibatches as two copies of a row; float32 sums differ in the last bits"
 )
 EXACT = {"dropout": 0.0, "precision": "float64", "batch_size": 10_000, "lr_schedule": "constant"}
-SMALL = {"n_layers": 2, "n_units": 16, "max_epochs": 25, "lr": 1e-2}
+SMALL = {"n_estimators": 1, "n_layers": 2, "n_units": 16, "max_epochs": 25, "lr": 1e-2}
 
 CONFIGURATIONS = {
     "default": {},

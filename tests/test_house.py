@@ -342,7 +342,7 @@ def test_the_parser_of_parameters(text, parameters):
 
 
 # What the two estimators say of a parameter, word for word alike but for these.
-OWN_TEXTS = {"n_units", "layer_form", "dropout", "encoding", "weight_decay", "batch_size"}
+OWN_TEXTS = {"n_units", "layer_form", "dropout", "encoding", "batch_size"}
 OWN_TEXTS |= {"validation_fraction", "missing_label"}
 
 

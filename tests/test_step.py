@@ -20,7 +20,13 @@ from sksnn.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from sksnn.networks import SNN
 
 LAWS = settings(max_examples=60, deadline=None, derandomize=True)
-SMALL = {"hidden_layer_sizes": (16, 9), "max_epochs": 4, "batch_size": 50, "random_state": 0}
+SMALL = {
+    "n_estimators": 1,
+    "hidden_layer_sizes": (16, 9),
+    "max_epochs": 4,
+    "batch_size": 50,
+    "random_state": 0,
+}
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 
 

@@ -48,7 +48,7 @@ def main():
     for n_rows, n_columns in ((1000, 20), (10_000, 20), (1000, 100)):
         X, y = make_rows(n_rows, n_columns, np.random.default_rng(0))
         models = {
-            e: SNNClassifier(n_units=256, encoding=e, early_stopping=False, random_state=0)
+            e: SNNClassifier(n_estimators=1, n_units=256, encoding=e, early_stopping=False, random_state=0)
             for e in (None, *ENCODINGS)
         }
         times = {encoding: [] for encoding in models}

@@ -59,6 +59,7 @@ def layers(n_features, width, depth, dropout):
 
 def fit_snn(X, y, width, depth, batch, epochs, dropout=DROPOUT, device="cpu"):
     return SNNClassifier(
+        n_estimators=1,
         hidden_layer_sizes=(width,) * depth,
         dropout=dropout,
         encoding=None,

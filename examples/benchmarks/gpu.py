@@ -215,6 +215,7 @@ def pays(run):
                 if run.is_over():
                     return
                 model = SNNClassifier(
+                    n_estimators=1,
                     hidden_layer_sizes=(width,) * 4,
                     encoding=None,
                     early_stopping=False,

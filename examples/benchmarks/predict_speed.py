@@ -30,7 +30,13 @@ CALLS = {1: 300, 1_000: 20, 100_000: 1}  # rows: calls per measurement
 def measure(n_features, width, depth, n_rows, repeats):
     """Return the median seconds of a call for each method."""
     X, y = make_classification(1000, n_features, n_informative=n_features // 2, random_state=0)
-    snn = SNNClassifier(hidden_layer_sizes=(width,) * depth, encoding=None, max_epochs=2, random_state=0)
+    snn = SNNClassifier(
+        n_estimators=1,
+        hidden_layer_sizes=(width,) * depth,
+        encoding=None,
+        max_epochs=2,
+        random_state=0,
+    )
     snn.fit(X, y)
     scaled = make_pipeline(StandardScaler(), MLPClassifier((width,) * depth, max_iter=2)).fit(X, y)
     rows = np.random.default_rng(0).normal(size=(n_rows, n_features))

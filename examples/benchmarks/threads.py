@@ -46,6 +46,7 @@ def seconds(X, y, size, per_thread):
     """Time one fit of a size, with at least `per_thread` multiply-adds per thread."""
     _, _, depth, units, form, batch, epochs = size
     model = SNNClassifier(
+        n_estimators=1,
         n_layers=depth,
         n_units=units,
         layer_form=form,

@@ -1,8 +1,10 @@
-"""Choose the defaults of SNNClassifier and SNNRegressor: vary each setting alone, on one half of the sets.
+"""Choose the defaults of one network: vary each setting alone, on one half of the sets.
 
     SKSNN_DATA=... python examples/paper/defaults.py classification classification.csv --jobs 2
     SKSNN_DATA=... python examples/paper/defaults.py classification confirmed.csv --confirm --jobs 2
     python examples/paper/defaults.py classification --auto     # what every "auto" stands for
+
+`choice.py` chooses what several members are.
 
 The sets are divided into two halves by a hash of their names. Candidates are compared on the first half, and
 the choice is confirmed on the second (--confirm); docs/paper.md says which results on the second half were
@@ -48,6 +50,7 @@ MOST_TIME = 2.5  # layers of twice the width take about twice the time
 TEST_ROWS = 4000
 
 COMMON = {
+    "n_estimators": 1,
     "n_layers": 4,
     "n_units": 256,
     "layer_form": "conic",

@@ -52,7 +52,12 @@ def run_one(fold, network, settings, epochs):
     X, y = data.X, data.y
     (train, valid), (_, test) = data.validation_folds[fold], data.folds[fold]
     start = time.perf_counter()
-    parameters = {**SETTINGS[settings], "architecture": NETWORKS[network], "max_epochs": epochs}
+    parameters = {
+        **SETTINGS[settings],
+        "architecture": NETWORKS[network],
+        "max_epochs": epochs,
+        "n_estimators": 1,
+    }
     net = SNNClassifier(random_state=fold, **parameters)
     net.fit(X[train], y[train], X_val=X[valid], y_val=y[valid])
     seconds = time.perf_counter() - start

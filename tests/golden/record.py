@@ -50,8 +50,8 @@ X, Y, VALUES, TASKS, WEIGHT = make_rows()
 TARGET = VALUES[:, 0].copy()
 TARGET[np.isnan(TARGET)] = 0.0
 SPARSE = sparse.csr_matrix(np.where(np.abs(X) > 0.8, X, 0.0))
-Classifier = partial(SNNClassifier, max_epochs=4, random_state=0)
-Regressor = partial(SNNRegressor, max_epochs=4, random_state=0)
+Classifier = partial(SNNClassifier, n_estimators=1, weight_decay=0.3, max_epochs=4, random_state=0)
+Regressor = partial(SNNRegressor, n_estimators=1, max_epochs=4, random_state=0)
 
 
 class SeesGradients(Callback):

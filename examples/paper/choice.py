@@ -1,0 +1,254 @@
+"""Choose what several members are by default, by evidence over sets.
+
+    SKSNN_DATA=... python examples/paper/choice.py classification choice.csv --jobs 2
+    SKSNN_DATA=... python examples/paper/choice.py regression choice_regression.csv --jobs 2
+
+A candidate is the estimator with its defaults but for a few parameters; START is the one network that it was
+before. All candidates are run on all UCI sets of at most
+--rows training rows. For regression they are run on the regression sets, cut to so many rows, and on the UCI
+sets, of which the column with the most values is predicted from the others and the classes: most are noisy.
+
+The tables compare each candidate with the --reference (by default with START): mean scores, wins and losses,
+the share of 2 000 bootstrap resamples of the *sets* in which it is better, and for sets of a few, some and
+many rows the mean difference over its standard error. A candidate is adopted if it is better in 95 % of the
+resamples by one score, not worse in 95 % by the other, and loses on no group more than its standard error.
+
+At the end the choice is cross-fitted over sets: on four fifths of the sets the candidate with the best mean
+of both ranks is chosen, and scored on the fifth, in turn. The mean of these scores is what to expect of the
+choice on other sets. Beside it stands what the rule of `defaults.py`, the first half of the sets, would say.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from defaults import is_first_half, judge
+from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
+from sklearn.utils import Bunch
+
+from sksnn import SNNClassifier, SNNRegressor
+from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
+
+TEST_ROWS = 4000
+RESAMPLES = 2000
+GROUPS = (0, 200, 1000, np.inf)  # training rows
+
+CODES = ("onehot", "piecewise")
+MIXED = {"n_estimators": 8, "encoding": CODES}
+NUMBERS = {"n_estimators": 8, "encoding": ("piecewise", None), "early_stopping": True}
+START = {
+    "classification": {"n_estimators": 1, "weight_decay": 0.3},
+    "regression": {"n_estimators": 1},
+}
+CANDIDATES = {
+    "classification": {
+        "choice": {},
+        "decay by epochs": {"n_estimators": 1},
+        "8 one-hot": {**MIXED, "encoding": "onehot"},
+        "8 piecewise": {**MIXED, "encoding": "piecewise"},
+        "8 mixed": MIXED,
+        "4 mixed": {**MIXED, "n_estimators": 4},
+        "8 of three codes": {**MIXED, "encoding": (*CODES, None)},
+        "8 mixed, decay 0.3": {**MIXED, "weight_decay": 0.3},
+        "8 mixed, 4 x 128": {**MIXED, "layer_form": "rectangular", "n_units": 128},
+        "8 mixed, bootstrap": {**MIXED, "bootstrap": True},
+        "8 mixed, early stopping": {**MIXED, "early_stopping": True},
+    },
+    "regression": {
+        "choice": {},
+        "8 alike, all rows": {**NUMBERS, "encoding": "piecewise", "early_stopping": False},
+        "8 mixed, all rows": {**NUMBERS, "early_stopping": False},
+        "8 alike, early stopping": {**NUMBERS, "encoding": "piecewise"},
+        "8 mixed, early stopping": NUMBERS,
+        "4 mixed, early stopping": {**NUMBERS, "n_estimators": 4},
+        "8 mixed, early stopping, second moment 0.95": {
+            **NUMBERS,
+            "optimizer_params": {"betas": (0.9, 0.95)},
+        },
+    },
+}
+
+
+def load_column(name):
+    """Predict the column of a UCI set with the most values from the others and the classes."""
+    data = load_uci(name)
+    counts = [len(np.unique(column)) for column in data.X.T]
+    j, n = int(np.argmax(counts)), len(data.X)
+    folds = []
+    for seed in range(2):
+        order = np.random.default_rng(seed).permutation(n)
+        folds.append((order[n // 4 :], order[: n // 4]))
+    X = np.column_stack([np.delete(data.X, j, axis=1), data.y])
+    return Bunch(X=X, y=data.X[:, j], folds=folds, n_values=counts[j])
+
+
+def names_of(task):
+    """List the sets of a task; columns of UCI sets if they have at least 20 values and 100 rows."""
+    if task == "classification":
+        return uci_names()
+    columns = {name: load_column(name) for name in uci_names()}
+    usable = [name for name, data in columns.items() if data.n_values >= 20 and len(data.y) >= 100]
+    return [*regression_names(), *(f"{name} (column)" for name in usable)]
+
+
+def load(task, name):
+    """Load a set as a Bunch of X, y and folds."""
+    if task == "classification":
+        return load_uci(name)
+    return load_column(name.removesuffix(" (column)")) if name.endswith(")") else load_regression(name)
+
+
+TASKS = {
+    "classification": (SNNClassifier, score_classifier, ("accuracy", "log_loss", "auc", "seconds")),
+    "regression": (SNNRegressor, score_regressor, ("r2", "error", "seconds")),
+}
+
+
+def run_one(task, name, fold, parameters, n_rows):
+    """Fit one candidate on one fold, cut to `n_rows` training rows, on one thread."""
+    torch.set_num_threads(1)
+    Estimator, score, _ = TASKS[task]
+    data = load(task, name)
+    train, test = data.folds[fold]
+    if len(train) > n_rows:
+        train = np.random.default_rng(fold).permutation(train)[:n_rows]
+    test = test[:TEST_ROWS]
+    model = Estimator(random_state=fold, **parameters)
+    return score(model, data.X[train], data.y[train], data.X[test], data.y[test])
+
+
+def keys_of(task, n_folds, least, most):
+    """List set and fold of each run, and the training rows of each set; sets of many rows have one fold."""
+    keys, rows = [], {}
+    for name in names_of(task):
+        folds = load(task, name).folds
+        rows[name] = len(folds[0][0])
+        if rows[name] >= least and (rows[name] <= most or task == "regression"):
+            some = n_folds if rows[name] <= 2000 else 1
+            keys += [(name, fold) for fold in range(min(some, len(folds)))]
+    return keys, rows
+
+
+# ---------------------------------------------------------------- evidence
+
+
+def gains_of(results, first, second):
+    """Return the tables of sets by candidates of both scores, so that more is better; R² at least -1."""
+    return {first: complete(results, first).clip(lower=-1), second: -complete(results, second)}
+
+
+def better_in_resamples(difference):
+    """Return for each column the share of resamples of the sets in which its mean is above 0."""
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, len(difference), (RESAMPLES, len(difference)))
+    means = difference.to_numpy()[index].mean(axis=1)
+    shares = (means > 0).mean(axis=0) + 0.5 * (means == 0).mean(axis=0)
+    return pd.Series(shares, difference.columns)
+
+
+def by_groups(difference, rows):
+    """Return the mean difference of each group of sizes, over its standard error."""
+    n = pd.Series(rows).reindex(difference.index)
+    found = {}
+    for low, high in zip(GROUPS[:-1], GROUPS[1:], strict=True):
+        group = difference[(n > low) & (n <= high)]
+        error = group.std() / np.sqrt(max(len(group), 1))
+        found[f"to {high:.0f}" if np.isfinite(high) else "above"] = group.mean() / error.where(error > 0)
+    return pd.DataFrame(found)
+
+
+def compare(results, reference, rows, first, second):
+    """Compare each candidate with the reference over sets."""
+    gains, columns = gains_of(results, first, second), {}
+    for name, table in gains.items():
+        difference = table.sub(table[reference], axis=0)
+        columns[f"mean {name}"] = table.mean().abs() if name == second else table.mean()
+        columns[f"{name} rank"] = mean_ranks(table)
+        columns[f"{name} +"] = (difference > 1e-9).sum()
+        columns[f"{name} -"] = (difference < -1e-9).sum()
+        columns[f"{name} better in"] = better_in_resamples(difference)
+        groups = by_groups(difference, rows)
+        columns[f"{name} worst group"] = groups.min(axis=1)
+    table = pd.DataFrame(columns)
+    shares = table[[f"{name} better in" for name in gains]]
+    groups = table[[f"{name} worst group" for name in gains]]
+    table["adopted"] = (shares.max(axis=1) >= 0.95) & (shares.min(axis=1) > 0.05) & (groups.min(axis=1) > -1)
+    seconds = complete(results, "seconds")
+    table["time"] = seconds.sum() / seconds[reference].sum()
+    return table.sort_values(f"mean {first}", ascending=False)
+
+
+def choose(gains, sets):
+    """Return the candidate with the best mean of both ranks over some sets."""
+    ranks = sum(mean_ranks(table.loc[sets]) for table in gains.values())
+    return ranks.idxmin()
+
+
+def cross_fit(results, first, second, n_parts=5):
+    """Choose on four fifths of the sets and score on the fifth, in turn.
+
+    Returns
+    -------
+    scores : DataFrame
+        For each set the candidate chosen without it, and its scores.
+    """
+    gains = gains_of(results, first, second)
+    sets = gains[first].index.to_numpy()
+    parts = np.array_split(np.random.default_rng(0).permutation(sets), n_parts)
+    rows = []
+    for part in parts:
+        chosen = choose(gains, np.setdiff1d(sets, part))
+        rows += [
+            (name, chosen, gains[first].at[name, chosen], -gains[second].at[name, chosen]) for name in part
+        ]
+    return pd.DataFrame(rows, columns=["set", "chosen", first, second]).set_index("set")
+
+
+def report(results, reference, rows, first, second):
+    """Print the comparison, the cross-fitted scores, and what the former rule says."""
+    table = compare(results, reference, rows, first, second)
+    n_sets = len(complete(results, first))
+    print(f"\n{n_sets} sets, compared with {reference!r}\n{table.round(4).to_string()}")
+    fitted = cross_fit(results, first, second)
+    error = fitted[first].std() / np.sqrt(len(fitted))
+    means = f"{first} {fitted[first].mean():.4f} (standard error {error:.4f})"
+    print(f"\ncross-fitted: {means}, {second} {fitted[second].mean():.4f}")
+    print(fitted.chosen.value_counts().to_string())
+    former = judge(results[results.set.map(is_first_half)], first, second)
+    print(f"\nformer rule, first half: {', '.join(former.index[former.passes]) or 'nothing'} passes")
+    return table
+
+
+def main():
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("task", choices=list(TASKS))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--candidates", nargs="+", metavar="NAME", help="run only these, and START")
+    parser.add_argument("--reference", default="start")
+    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--min-rows", type=int, default=0, help="least number of training rows of a set")
+    parser.add_argument("--rows", type=int, default=5000, help="largest number of training rows")
+    parser.add_argument("--jobs", type=int, default=1)
+    arguments = parser.parse_args()
+    task = arguments.task
+    _, _, scores = TASKS[task]
+    candidates = {name: CANDIDATES[task][name] for name in arguments.candidates or CANDIDATES[task]}
+    candidates = {"start": START[task], **candidates}
+    print(versions(), f"\nseed = fold; start: {START[task]}")
+    records = Records(arguments.out, ("set", "fold", "method"), scores)
+    pairs, rows = keys_of(task, arguments.folds, arguments.min_rows, arguments.rows)
+
+    def run_candidate(name, fold, candidate):
+        return run_one(task, name, fold, candidates[candidate], arguments.rows)
+
+    keys = [(*pair, candidate) for candidate in candidates for pair in pairs]
+    run_missing(records, keys, run_candidate, arguments.jobs)
+    table = report(records.frame(), arguments.reference, rows, *scores[:2])
+    table.to_csv(f"{records.path.with_suffix('')}_table.csv")
+
+
+if __name__ == "__main__":
+    main()
