@@ -146,17 +146,21 @@ def data(tmp_path_factory):
 
 def test_uci_runs_goes_on_and_draws(data, tmp_path):
     out, figures = tmp_path / "uci.csv", tmp_path / "figures"
-    quick = ("--folds", 1, "--methods", "SNN", "BatchNorm", "SVC", "LogisticRegression")
+    quick = ("--folds", 1, "--methods", "SNNClassifier", "BatchNorm", "SVC", "LogisticRegression")
     assert "4/4" in run("uci.py", data, out, *quick, "--sets", "iris")
     printed = run("uci.py", data, out, *quick, "--figures", figures)
     assert "4/4" in printed and "iris" not in printed.split("sets")[0], "iris was done before"
-    assert "2 sets" in printed and "SNN (paper)" in printed
+    assert "2 sets" in printed and "SNNClassifier (paper)" in printed
     assert len(out.read_text().splitlines()) == 9
-    assert {path.name for path in figures.glob("*.png")} == {"uci_ranks.png", "uci_against_paper.png"}
+    assert {path.name for path in figures.glob("*.png")} == {
+        "uci_ranks.png",
+        "uci_time.png",
+        "uci_against_paper.png",
+    }
     table = pd.read_csv(tmp_path / "uci_table.csv", index_col=0)
-    assert set(table.index) == {"SNN", "BatchNorm", "SVC", "LogisticRegression"}
+    assert set(table.index) == {"SNNClassifier", "BatchNorm", "SVC", "LogisticRegression"}
     beside = pd.read_csv(tmp_path / "uci_against_paper.csv", index_col=0)
-    assert beside.loc["iris", "SNN (paper)"] == PUBLISHED.loc["iris", "SNN"]
+    assert beside.loc["iris", "SNNClassifier (paper)"] == PUBLISHED.loc["iris", "SNN"]
 
 
 def test_uci_tunes_by_validation_rows_alone():

@@ -2,12 +2,12 @@
 
     python examples/benchmarks/members.py --threads 1 2 --repeats 7
 
-Fits: the classifier's defaults with 1 and 8 members, of one-hot codes (none, since all columns are
+Fits: the classifier's layers with 1 and 8 members, of one-hot codes (none, since all columns are
 continuous), of piecewise codes, and of both in turn; a conic classifier from 64 units with 1 and 16; the
-regressor's defaults with 1 and 8. All on 1000 x 20, with default epochs and batches. The sides are run in
-alternation, so that a slow phase of the machine affects all of them. Predictions: `predict_proba` of 1, 100,
-1 000 and 10 000 float64 rows, of such classifiers. The tables have medians, and the ratio of each to the
-first of its group. k separate fits would have the ratio k.
+regressor's layers with 1 and 8 alike; both with their defaults. All on 1000 x 20, with default epochs and
+batches. The sides are run in alternation, so that a slow phase of the machine affects all. Predictions:
+`predict_proba` of 1, 100, 1 000 and 10 000 float64 rows, of such classifiers. The tables have medians, and
+the ratio of each to the first of its group. k separate fits would have the ratio k.
 """
 
 import argparse
@@ -28,7 +28,6 @@ from threadpoolctl import threadpool_limits
 from sksnn import SNNClassifier, SNNRegressor
 
 SEED, N_ROWS, N_COLUMNS = 0, 1_000, 20
-MIXED = ("onehot", "piecewise")
 DEFAULT = "classifier, default (conic, 256)"
 
 # Group -> estimator, and for each side its parameters; the first side is the one network.
@@ -36,17 +35,28 @@ FITS = {
     DEFAULT: (
         SNNClassifier,
         {
-            "1": {},
-            "1, piecewise": {"encoding": "piecewise"},
-            "8": {"n_estimators": 8},
-            "8, mixed codes": {"n_estimators": 8, "encoding": MIXED},
+            "1": {"n_estimators": 1},
+            "1, piecewise": {"n_estimators": 1, "encoding": "piecewise"},
+            "8": {"n_estimators": 8, "encoding": "onehot"},
+            "8, mixed codes": {"n_estimators": 8},
+            "default": {},
         },
     ),
     "classifier, conic, 64": (
         SNNClassifier,
-        {"1": {"n_units": 64}, "16": {"n_units": 64, "n_estimators": 16}},
+        {
+            "1": {"n_units": 64, "n_estimators": 1},
+            "16": {"n_units": 64, "n_estimators": 16, "encoding": "onehot"},
+        },
     ),
-    "regressor, default (4 x 128)": (SNNRegressor, {"1": {}, "8": {"n_estimators": 8}}),
+    "regressor, default (4 x 128)": (
+        SNNRegressor,
+        {
+            "1": {"n_estimators": 1},
+            "8": {"n_estimators": 8, "encoding": "piecewise", "early_stopping": False},
+            "default": {},
+        },
+    ),
 }
 CALLS = {1: 100, 100: 50, 1_000: 10, 10_000: 2}  # rows of a prediction: calls per measurement
 

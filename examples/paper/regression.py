@@ -33,7 +33,7 @@ def scaled(regressor):
 
 METHODS = {
     "SNNRegressor": lambda seed: SNNRegressor(random_state=seed),
-    "SNNRegressor, no codes": lambda seed: SNNRegressor(encoding=None, random_state=seed),
+    "SNNRegressor, one network": lambda seed: SNNRegressor(n_estimators=1, random_state=seed),
     "MLPRegressor": lambda seed: scaled(MLPRegressor(random_state=seed)),
     "SVR": lambda seed: scaled(SVR()),
     "Ridge": lambda seed: make_pipeline(StandardScaler(), Ridge()),

@@ -1,16 +1,19 @@
-"""Compare SNNs with the paper's other networks and scikit-learn's classifiers on the UCI sets of table A11.
+"""Compare SNNClassifier with other classifiers, and SNNs with the paper's other networks, on the UCI sets.
 
     SKSNN_DATA=... python examples/paper/uci.py uci.csv --figures docs/images
+    SKSNN_DATA=... python examples/paper/uci.py peers.csv --methods SNNClassifier CatBoost XGBoost LightGBM
+    SKSNN_DATA=... python examples/paper/uci.py rivals.csv --methods SNN MSRAinit BatchNorm LayerNorm ...
 
 Every set that is found is run on its published folds: the official test file if there is one, else the four
 published draws (the paper used one of these, and does not say which). All methods run untuned, with seed =
-fold. With --tune only the networks are run. Each chooses among eight of the SETTINGS (--tune N: N of them),
-drawn once, by accuracy on a fifth of the training rows, and is then trained on all training rows. Nothing is
-chosen by test rows.
+fold. SNNClassifier has its defaults, SNN and the paper's other networks are one network each. With --tune
+only these are run. Each chooses among eight of the SETTINGS (--tune N: N of them), drawn once, by accuracy on
+a fifth of the training rows, and is then trained on all training rows. Nothing is chosen by test rows.
 
 Each result is appended to the file at once, so a stopped run can be continued. At the end the tables are
-printed and written next to it (uci_*.csv). Two figures are drawn: critical differences, and the difference of
-SNN from the paper's SNN on each set. `--jobs 2` runs two fits at a time, each on one thread.
+printed and written next to it (uci_*.csv). Three figures are drawn: critical differences, mean rank against
+time, and the difference of SNNClassifier from the paper's SNN on each set. `--jobs 2` runs two fits at a
+time, each on one thread.
 """
 
 import argparse
@@ -52,24 +55,62 @@ OTHERS = {
     "HistGradientBoosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
     "LogisticRegression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
 }
+DEFAULT = "SNNClassifier"
 # A small grid around the defaults, the same for all seven networks.
 SETTINGS = [
     {"n_layers": depth, "n_units": width, "dropout": dropout, "lr": lr}
     for depth, width, dropout, lr in product((2, 4, 8), (128, 512), (0.0, 0.05), (1e-3, 3e-4))
 ]
+
+
+def lightgbm(seed):
+    """Return LightGBM with its defaults."""
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(random_state=seed, n_jobs=1, verbose=-1)
+
+
+def xgboost(seed):
+    """Return XGBoost with its defaults."""
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(random_state=seed, n_jobs=1)
+
+
+def catboost(seed):
+    """Return CatBoost with its defaults."""
+    from catboost import CatBoostClassifier
+
+    return CatBoostClassifier(random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False)
+
+
+def realmlp(seed):
+    """Return RealMLP with its defaults."""
+    from pytabkit import RealMLP_TD_Classifier
+
+    return RealMLP_TD_Classifier(random_state=seed, device="cpu", n_threads=1)
+
+
+#: Classifiers of packages that are imported only when they are asked for.
+PEERS = {"LightGBM": lightgbm, "XGBoost": xgboost, "CatBoost": catboost, "RealMLP": realmlp}
 PUBLISHED = Path(__file__).parent / "published" / "uci_table_a11.csv"
-PAPER_COLUMNS = {"MSRAinit": "MS", "BatchNorm": "BN", "LayerNorm": "LN", "WeightNorm": "WN", "Highway": "HW"}
+PAPER_COLUMNS = {
+    DEFAULT: "SNN",
+    "MSRAinit": "MS",
+    "BatchNorm": "BN",
+    "LayerNorm": "LN",
+    "WeightNorm": "WN",
+    "Highway": "HW",
+}
 
 
 def untuned(method, seed):
     """Return the estimator of a method with its defaults."""
+    if method == DEFAULT:
+        return SNNClassifier(random_state=seed)
     if method in NETWORKS:
-        return SNNClassifier(architecture=NETWORKS[method], random_state=seed)
-    if method == "RealMLP":
-        from pytabkit import RealMLP_TD_Classifier
-
-        return RealMLP_TD_Classifier(random_state=seed, device="cpu", n_threads=1)
-    return OTHERS[method](seed)
+        return SNNClassifier(n_estimators=1, architecture=NETWORKS[method], random_state=seed)
+    return (OTHERS[method] if method in OTHERS else PEERS[method])(seed)
 
 
 class Tuned:
@@ -77,7 +118,7 @@ class Tuned:
 
     def __init__(self, method, seed, n_settings):
         self.candidates = np.random.default_rng(0).permutation(SETTINGS)[:n_settings]
-        self.make = partial(SNNClassifier, architecture=NETWORKS[method], random_state=seed)
+        self.make = partial(SNNClassifier, n_estimators=1, architecture=NETWORKS[method], random_state=seed)
         self.seed = seed
 
     def fit(self, X, y):
@@ -121,22 +162,38 @@ def wanted(arguments):
 def compare_with_paper(results):
     """Return the accuracy of our networks and of the paper's, by set."""
     published = pd.read_csv(PUBLISHED, index_col="dataset")
-    ours = complete(results[results.method.isin(NETWORKS)], "accuracy")
+    ours = complete(results[results.method.isin([DEFAULT, *NETWORKS])], "accuracy")
     columns = {method: published[PAPER_COLUMNS.get(method, method)] for method in ours}
     theirs = pd.DataFrame(columns).reindex(ours.index)
     return ours.join(theirs.add_suffix(" (paper)"))
 
 
+def draw_time(ax, ranks, seconds):
+    """Draw mean ranks against the mean seconds of a fit."""
+    ours = [name in (DEFAULT, "SNN") for name in ranks.index]
+    ax.scatter(seconds[ranks.index], ranks, c=np.where(ours, "#0072b2", "#d55e00"), zorder=2)
+    for name, rank in ranks.items():
+        label = {"SNN": "SNNClassifier, one network"}.get(name, name)
+        ax.annotate(label, (seconds[name], rank), xytext=(6, 3), textcoords="offset points", fontsize=8)
+    ax.set(xscale="log", xlabel="mean seconds of a fit, one thread", ylabel="mean rank by accuracy")
+    ax.set_xlim(right=3 * seconds.max())
+    ax.invert_yaxis()  # the best on top
+    ax.grid(alpha=0.3)
+
+
 def draw(results, folder):
-    """Draw the critical differences and the differences from the paper."""
+    """Draw critical differences, ranks against time, and the differences from the paper."""
     folder.mkdir(parents=True, exist_ok=True)
     scores = complete(results, "accuracy")
     figure, ax = plt.subplots(figsize=(9, 0.4 * scores.shape[1] + 1.2))
     draw_critical_differences(ax, mean_ranks(scores), len(scores))
     figure.savefig(folder / "uci_ranks.png", dpi=150, bbox_inches="tight")
+    figure, ax = plt.subplots(figsize=(6.5, 4))
+    draw_time(ax, mean_ranks(scores), complete(results, "seconds").mean())
+    figure.savefig(folder / "uci_time.png", dpi=150, bbox_inches="tight")
     beside = compare_with_paper(results)
-    if "SNN" in beside:
-        difference = (beside["SNN"] - beside["SNN (paper)"]).dropna().sort_values()
+    if DEFAULT in beside:
+        difference = (beside[DEFAULT] - beside[f"{DEFAULT} (paper)"]).dropna().sort_values()
         figure, ax = plt.subplots(figsize=(7, 0.17 * len(difference) + 1))
         ax.barh(difference.index, difference, color=np.where(difference < 0, "#d55e00", "#0072b2"))
         ax.axvline(0, color="black", lw=0.8)
@@ -148,7 +205,8 @@ def draw(results, folder):
 def report(records, figures):
     """Print the tables, and write them next to the results."""
     results = records.frame()
-    reference = "SNN" if "SNN" in set(results.method) else results.method.iloc[0]
+    methods = results.method.unique()
+    reference = next((name for name in (DEFAULT, "SNN") if name in methods), methods[0])
     table = summarise(results, reference)
     print(f"\n{len(complete(results, 'accuracy'))} sets\n{table.round(4).to_string()}")
     beside = compare_with_paper(results)
@@ -177,7 +235,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--figures", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
-    arguments.methods = arguments.methods or [*NETWORKS, *({} if arguments.tune else OTHERS)]
+    arguments.methods = arguments.methods or (NETWORKS if arguments.tune else [DEFAULT, "SNN", *OTHERS])
     print(versions(), "\nseed = fold; networks and SVC standardised, all else as its defaults are")
     records = Records(arguments.out, ("set", "fold", "method"), ("accuracy", "log_loss", "auc", "seconds"))
     run_missing(records, wanted(arguments), partial(run_one, n_settings=arguments.tune), arguments.jobs)
