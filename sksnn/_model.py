@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
 from . import _device
 from ._forward import Forward, forward_rows, widest_layer
@@ -107,6 +108,8 @@ class Model:
             generator=init,
             dropout_generator=generators.dropout,
         )
+        if plan.architecture == "snn" and self.target.starts_at_0:
+            nn.init.zeros_(network.layers[-1].weight)
         return EncodedNetwork(encoder, network.to(self.device, self.dtype)).eval()
 
     # ------------------------------------------------------------ computing

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import sparse
 
 from ._device import without_waiting
@@ -209,7 +208,7 @@ def shuffled_stacks(several, size, generators):
     """
     n, first = len(several[0]), several[0]
     if size >= n:
-        yield _stack([rows[:] for rows in several])
+        yield _stack(several, [slice(None)] * len(several))
         return
     orders = [rows.shuffled(generator) for rows, generator in zip(several, generators, strict=True)]
     alike = all(rows.inputs is first.inputs and rows.y is first.y for rows in several)
@@ -221,15 +220,20 @@ def shuffled_stacks(several, size, generators):
             yield from shared[piece.flatten()].unflatten(piece.shape).split(sizes, dim=1)
         return
     for rows, sizes in pieces(n, size, sum(r.inputs.shape[1] for r in several)):
-        yield from _stack([r[o[rows]] for r, o in zip(several, orders, strict=True)]).split(sizes, dim=1)
+        yield from _stack(several, [order[rows] for order in orders]).split(sizes, dim=1)
 
 
-def _stack(several):
-    """Stack the dense rows of several networks, with columns of 0 where one has fewer."""
-    width = max(rows.inputs.shape[1] for rows in several)
-    inputs = torch.stack([F.pad(rows.inputs, (0, width - rows.inputs.shape[1])) for rows in several])
-    beside = [[rows.y for rows in several], [rows.weight for rows in several]]
-    return Rows(inputs, *(None if values[0] is None else torch.stack(values) for values in beside))
+def _stack(several, index):
+    """Stack some rows of each network, with columns of 0 where one has fewer; sparse ones in turn."""
+    inputs, beside = None, []
+    for j, (rows, own) in enumerate(zip(several, index, strict=True)):
+        picked = rows[own]
+        if inputs is None:
+            shape = len(several), len(picked), max(r.inputs.shape[1] for r in several)
+            inputs = picked.inputs.new_zeros(shape)
+        inputs[j, :, : picked.inputs.shape[1]] = picked.inputs
+        beside.append((picked.y, picked.weight))
+    return Rows(inputs, *(None if v[0] is None else torch.stack(v) for v in zip(*beside, strict=True)))
 
 
 def pieces(n, size, n_columns):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -53,6 +54,10 @@ class Target:
     n_outputs: int
     has_columns: bool
     weight_mean: float = 1.0
+
+    # Whether an SNN begins with outputs of 0, as the mean of a standardised target: where there is much
+    # noise, random outputs would be most of what it has to unlearn.
+    starts_at_0: ClassVar[bool] = False
 
     @staticmethod
     def check(y, parameters, target=None, warn=True):
@@ -437,6 +442,8 @@ class Values(Target):
     mean: np.ndarray | None = None
     deviation: np.ndarray | None = None
     inverse_link: Callable = losses.MaskedLoss.inverse_link
+
+    starts_at_0: ClassVar[bool] = True
 
     @staticmethod
     def check(y, parameters, target=None, warn=True):

@@ -575,7 +575,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         several members with 20 rows or more and without `bootstrap`, since noise decides how long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, drawn at random.
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=20
         Training ends after this many epochs without progress; used with early stopping only.
     tol : float, default=0.0001
         The validation loss must fall by more than this to count as progress; used with early stopping only.
@@ -691,7 +691,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         max_epochs=60,
         early_stopping="auto",
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=20,
         tol=1e-4,
         bootstrap=False,
         oob_score=False,

@@ -269,7 +269,9 @@ def test_auto_follows_the_rows_the_classifier_trains_on():
     y = X[:, 0] > 0
 
     def form(Estimator, n_rows, **parameters):
-        model = Estimator(max_epochs=1, random_state=0, **parameters).fit(X[:n_rows], y[:n_rows])
+        model = Estimator(n_estimators=1, max_epochs=1, random_state=0, **parameters).fit(
+            X[:n_rows], y[:n_rows]
+        )
         weights = [p for p in model.net_.module_.network.parameters() if p.ndim == 2]
         return weights[0].shape[::-1]
 
@@ -278,7 +280,8 @@ def test_auto_follows_the_rows_the_classifier_trains_on():
     assert form(SNNClassifier, 2001) == form(SNNClassifier, 5000) == (plain, 512)
     assert form(SNNClassifier, 5001) == (coded, 512)
     assert form(SNNClassifier, 5001, early_stopping=True) == (plain, 512)  # trains on 4 500 of them
-    clf = SNNClassifier(max_epochs=1, random_state=0).fit(X, y, sample_weight=np.arange(5001) < 100)
+    one = SNNClassifier(n_estimators=1, max_epochs=1, random_state=0)
+    clf = one.fit(X, y, sample_weight=np.arange(5001) < 100)
     assert clf.net_.module_.encoder.n_inputs == plain  # rows without weight are as if absent
     assert form(SNNClassifier, 5001, n_units=300, encoding="onehot") == (plain, 300)
     assert form(SNNRegressor, 100) == form(SNNRegressor, 5001) == (coded, 128)

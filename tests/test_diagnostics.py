@@ -377,14 +377,14 @@ class TestVerdicts:
         assert "have left Theorem 1's domain" in str(verdict)
         # The numbers of the docstring, of five seeds.
         variance, tau = verdict.moments.variance[1:], [layer.tau.mean() for layer in verdict.moments.layers]
-        assert 0.55 < variance.min() < variance.max() < 18 and 0.54 < min(tau) < max(tau) < 1.1
-        assert variance.min() < 0.8 if load is load_diabetes else variance.max() > 1.5
+        assert 0.5 < variance.min() < variance.max() < 15 and 0.49 < min(tau) < max(tau) < 1.1
+        assert min(tau) < 0.95 if load is load_diabetes else variance.max() > 1.5
 
     def test_weights_that_decayed_away_are_found(self, iris):
         """Variances from 0.3 to 32, in a net that still predicts: nothing holds them any more."""
         X, y = iris
         for seed in range(3):
-            model = SNNClassifier(lr=0.03, random_state=seed).fit(X, y)
+            model = SNNClassifier(n_estimators=1, weight_decay=0.3, lr=0.03, random_state=seed).fit(X, y)
             verdict = check_self_normalization(model, X)
             assert not verdict.healthy
         finding = self.judge(model, X, "weights")  # no variance above 25 with this seed
@@ -433,7 +433,7 @@ class TestVerdicts:
         X, y = iris
         model = SNNClassifier(lr=0.1, weight_decay=0.0, max_epochs=20, random_state=0).fit(X, y)
         assert "Use a smaller lr (now 0.1), max_grad_norm=1" in self.judge(model, X, "exploding").remedy
-        model = SNNClassifier(lr=0.3, max_epochs=20, random_state=0).fit(X, y)
+        model = SNNClassifier(lr=0.3, weight_decay=0.3, max_epochs=20, random_state=0).fit(X, y)
         finding = self.judge(model, X, "collapsed")
         assert "Use less weight_decay (now 0.3), a smaller lr (now 0.3)" in finding.remedy
 
@@ -464,7 +464,7 @@ class TestVerdicts:
 
     def test_too_much_dropout_is_found(self, cancer):
         X, y = cancer
-        finding = self.judge(SNNClassifier(**SMALL, dropout=0.5).fit(X, y), X, "dropout")
+        finding = self.judge(SNNClassifier(**SMALL, weight_decay=0.3, dropout=0.5).fit(X, y), X, "dropout")
         assert finding.remedy == "Use 0.05 or 0.1." and "A dropout of 0.5 leaves 20% of" in finding.problem
         x = gaussian(100_000, 1)[:, 0]
         dropped = AlphaDropout(0.5, generator=torch.Generator().manual_seed(1))(x)

@@ -107,9 +107,9 @@ class TestCausesOfDivergence:
             SNNClassifier(**SMALL, weight_decay=1e30).fit(X, Y)
 
     def test_a_rate_at_which_the_default_decay_is_too_much_is_named(self):
-        """Only the decay was blamed, at its default."""
+        """Only the decay was blamed, at the default of that time."""
         with raises("Use a smaller lr (now 1e+30) or weight_decay (now 0.3)"):
-            SNNClassifier(**SMALL | {"lr": 1e30}).fit(X, Y)
+            SNNClassifier(**SMALL | {"lr": 1e30, "weight_decay": 0.3}).fit(X, Y)
 
     def test_a_class_weight_beyond_float32_is_named(self):
         with raises("one label has a weight of inf. Bring sample_weight and class_weight to one magnitude"):

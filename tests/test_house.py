@@ -343,7 +343,7 @@ def test_the_parser_of_parameters(text, parameters):
 
 # What the two estimators say of a parameter, word for word alike but for these.
 OWN_TEXTS = {"n_units", "layer_form", "dropout", "encoding", "batch_size"}
-OWN_TEXTS |= {"validation_fraction", "missing_label"}
+OWN_TEXTS |= {"validation_fraction", "n_iter_no_change", "missing_label"}
 
 
 def texts_of_parameters(thing):

@@ -103,6 +103,74 @@ def test_members_may_take_codes_in_turn():
     assert len({id(member.encoder) for member in mixed.net_.module_.members}) == 3
 
 
+# ---------------------------------------------------------------- what is chosen
+
+
+@unfinished
+def test_auto_takes_more_members_on_few_rows_and_codes_in_turn():
+    """Eight members up to 500 rows with weight, else four; half of them with other codes."""
+    rows = np.random.default_rng(0).normal(size=(501, 3))
+    y, quick = (rows[:, 0] > 0).astype(int), {"max_epochs": 1, "n_units": 8, "random_state": 0}
+
+    def widths(model):
+        return [member.encoder.n_inputs for member in model.net_.module_.members]
+
+    coded = 3 + 3 * 9
+    assert widths(SNNClassifier(**quick).fit(rows[:500], y[:500])) == [3, coded] * 4
+    assert widths(SNNClassifier(**quick).fit(rows, y)) == [3, coded] * 2
+    assert widths(SNNClassifier(**quick).fit(rows, y, sample_weight=np.arange(501) > 0)) == [3, coded] * 4
+    assert widths(SNNRegressor(**quick).fit(rows, y)) == [coded, 3] * 2
+    assert widths(SNNClassifier(**quick, encoding="piecewise").fit(rows, y)) == [coded] * 4
+    assert widths(SNNClassifier(**quick).fit(np.tile(rows, 34), y)) == [102] * 4, "too wide for codes"
+    assert widths(SNNClassifier(**quick).fit(rows, np.column_stack([y, 1 - y]))) == [3, coded] * 2
+
+
+@pytest.mark.parametrize("architecture", ["batchnorm", own_module])
+def test_auto_is_one_network_of_another_architecture(architecture):
+    model = SNNClassifier(architecture=architecture, max_epochs=2, random_state=0).fit(X, Y)
+    assert len(model.net_.module_.networks) == 1
+
+
+@unfinished
+def test_auto_goes_on_with_the_members_of_the_first_rows():
+    model = SNNClassifier(max_epochs=1, n_units=8, warm_start=True, random_state=0).fit(X, Y)
+    rows = np.tile(X, (5, 1))
+    model = pickle.loads(pickle.dumps(model)).fit(rows, np.tile(Y, 5)).partial_fit(rows, np.tile(Y, 5))
+    assert len(model.net_.module_.members) == 8 and model.n_iter_ == 3
+
+
+@unfinished
+@pytest.mark.parametrize(
+    ("settings", "n_rows", "stops"),
+    [
+        ({}, 120, True),
+        ({}, 20, True),
+        ({}, 19, False),
+        ({"n_estimators": 2}, 120, True),
+        ({"n_estimators": 1}, 120, False),
+        ({"bootstrap": True}, 120, False),
+        ({"early_stopping": False}, 120, False),
+        ({"architecture": "batchnorm"}, 120, False),
+    ],
+)
+def test_members_of_a_regressor_hold_back_folds_by_themselves(settings, n_rows, stops):
+    model = SNNRegressor(max_epochs=2, random_state=0, **settings).fit(X[:n_rows], T[:n_rows])
+    assert (model.validation_loss_curve_ is not None) == stops
+    clf = SNNClassifier(max_epochs=2, random_state=0, **settings).fit(X[:n_rows], Y[:n_rows])
+    assert clf.validation_loss_curve_ is None
+
+
+def test_members_learn_less_of_noise():
+    """A target without any signal: one network learns the noise, members stop where it begins."""
+    rng = np.random.default_rng(0)
+    rows, noise, new = rng.normal(size=(200, 10)), rng.normal(size=200), rng.normal(size=(500, 10))
+    one, several = (
+        np.var(SNNRegressor(n_estimators=k, random_state=0).fit(rows, noise).predict(new))
+        for k in (1, "auto")
+    )
+    assert several < 0.1 and several < one / 5
+
+
 # ---------------------------------------------------------------- averages
 
 

@@ -37,7 +37,7 @@ def added(call):
 
 def make(**params):
     params = {"hidden_layer_sizes": (8,), "max_epochs": 1, "lr": 0.02, "encoding": None, **params}
-    return SNNClassifier(random_state=0, **params)
+    return SNNClassifier(n_estimators=1, random_state=0, **params)
 
 warnings.simplefilter("ignore")
 rng, results = np.random.default_rng(0), {}

@@ -90,6 +90,7 @@ def test_training_goes_on_after_a_round_trip(whole_cancer, how, architecture):
 def test_a_pickle_is_little_more_than_its_parameters(whole_cancer):
     X, y = whole_cancer
     settings = {
+        "n_estimators": 1,
         "n_layers": 8,
         "n_units": 256,
         "layer_form": "rectangular",

@@ -132,6 +132,10 @@ CONFIGURATIONS = {
     ),
     "Huber": lambda: (Regressor(loss="huber", optimizer="adam").fit(X, VALUES, WEIGHT), X),
     "values in chunks": lambda: (in_chunks(Regressor(loss="absolute_error"), TARGET), X),
+    "members": lambda: (SNNClassifier(max_epochs=4, random_state=0).fit(X, Y, WEIGHT), X),
+    "members of tasks": lambda: (SNNClassifier(max_epochs=4, random_state=0).fit(X, TASKS), X),
+    "bags": lambda: (SNNClassifier(max_epochs=4, bootstrap=True, random_state=0).fit(X, Y), X),
+    "members of values": lambda: (SNNRegressor(max_epochs=6, random_state=0).fit(X, VALUES), X),
     "values, own module": lambda: (Regressor(architecture=own_module).fit(X, TARGET), X),
 }  # fmt: skip
 
