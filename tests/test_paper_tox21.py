@@ -184,7 +184,7 @@ def test_what_is_watched_reaches_the_network(monkeypatch, tmp_path, watches):
         return np.full((len(X_scored), 12), 0.5)
 
     monkeypatch.setitem(tox21.METHODS, "SNN", record)
-    options = ["--seeds", "1", "--forests", "0", *["--watch-leaderboard"] * watches]
+    options = ["--seeds", "1", "--forests", "0", "--ensembles", "0", *["--watch-leaderboard"] * watches]
     monkeypatch.setattr(sys, "argv", ["tox21.py", str(tmp_path / "results.csv"), *options])
     args = tox21.parse_arguments()
     smiles, y = np.array(["CCO", "CCN", "CCC", "CCCC"]), np.tile([[0.0], [1.0], [0.0], [1.0]], 12)
@@ -230,6 +230,10 @@ def test_a_file_is_scored_and_a_stopped_run_goes_on(tmp_path):
         "3",
         "--seeds",
         "2",
+        "--ensembles",
+        "1",
+        "--members",
+        "2",
         "--test",
         tmp_path / "test.csv.gz",
     ]
@@ -248,7 +252,7 @@ def test_a_file_is_scored_and_a_stopped_run_goes_on(tmp_path):
     printed = run()
     assert f"{len(table)} rows scored" in printed and "published" in printed
     results = pd.read_csv(tmp_path / "results.csv")
-    assert results["method"].tolist() == ["SNN", "SNN", "RandomForest"]
+    assert results["method"].tolist() == ["SNN", "SNN", "SNN, members", "RandomForest"]
     assert results[list(tox21.ASSAYS)].notna().all(axis=None)
     (predictions,) = tmp_path.glob("results_test_*_SNN_0_*.csv")
     proba = pd.read_csv(predictions)
@@ -265,4 +269,4 @@ def test_a_file_is_scored_and_a_stopped_run_goes_on(tmp_path):
 
     options += ["--watch-leaderboard", "--forests", "0"]
     assert "SNN, seed 1" in run()
-    assert len(pd.read_csv(tmp_path / "results.csv")) == 5
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 7

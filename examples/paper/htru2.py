@@ -57,6 +57,7 @@ def run_one(fold, network, settings, epochs):
         "architecture": NETWORKS[network],
         "max_epochs": epochs,
         "n_estimators": 1,
+        "weight_decay": 0.3,  # the default before there were members
     }
     net = SNNClassifier(random_state=fold, **parameters)
     net.fit(X[train], y[train], X_val=X[valid], y_val=y[valid])

@@ -56,6 +56,7 @@ OTHERS = {
     "LogisticRegression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
 }
 DEFAULT = "SNNClassifier"
+ONE = {"n_estimators": 1, "weight_decay": 0.3}  # the default before there were members
 # A small grid around the defaults, the same for all seven networks.
 SETTINGS = [
     {"n_layers": depth, "n_units": width, "dropout": dropout, "lr": lr}
@@ -109,7 +110,7 @@ def untuned(method, seed):
     if method == DEFAULT:
         return SNNClassifier(random_state=seed)
     if method in NETWORKS:
-        return SNNClassifier(n_estimators=1, architecture=NETWORKS[method], random_state=seed)
+        return SNNClassifier(**ONE, architecture=NETWORKS[method], random_state=seed)
     return (OTHERS[method] if method in OTHERS else PEERS[method])(seed)
 
 
@@ -118,7 +119,7 @@ class Tuned:
 
     def __init__(self, method, seed, n_settings):
         self.candidates = np.random.default_rng(0).permutation(SETTINGS)[:n_settings]
-        self.make = partial(SNNClassifier, n_estimators=1, architecture=NETWORKS[method], random_state=seed)
+        self.make = partial(SNNClassifier, **ONE, architecture=NETWORKS[method], random_state=seed)
         self.seed = seed
 
     def fit(self, X, y):
