@@ -78,11 +78,12 @@ def counted(table):
 def draw_folds(table, target, k, validation_fraction, seed):
     """Let each member hold back another fold of the rows that count, so that all rows are learned from.
 
-    They hold back half of the rows at most, which is enough to find the epoch that is best for all. Each
-    class is dealt out evenly; if there are fewer rows than members, some hold back the same fold.
+    Since all are watched together, each holds back half of `validation_fraction`, and they hold back half of
+    the rows at most. Each class is dealt out evenly; if there are fewer rows than members, some hold back the
+    same fold.
     """
     rows, rng = np.flatnonzero(counted(table)), np.random.default_rng(seed)
-    n_folds = min(max(2 * k, round(1 / validation_fraction)), len(rows))
+    n_folds = min(max(2 * k, round(2 / validation_fraction)), len(rows))
     if n_folds < 2:
         raise ValueError(
             f"early_stopping with n_estimators={k} needs at least 2 rows with weight and a label, of which "

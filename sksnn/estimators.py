@@ -95,7 +95,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
         the best epoch. Each of several members has validation rows of its own, so that all rows are learned
-        from: its fold of ``max(2 * n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the
+        from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or with `bootstrap` the
         rows not drawn for it. They stop together, and keep the weights of the epoch of the least mean loss.
         "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for
         several members with 20 rows or more and without `bootstrap`, since noise decides how long to train.
@@ -569,7 +569,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
         the best epoch. Each of several members has validation rows of its own, so that all rows are learned
-        from: its fold of ``max(2 * n_estimators, round(1 / validation_fraction))``, or with `bootstrap` the
+        from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or with `bootstrap` the
         rows not drawn for it. They stop together, and keep the weights of the epoch of the least mean loss.
         "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for
         several members with 20 rows or more and without `bootstrap`, since noise decides how long to train.

@@ -1,6 +1,7 @@
-"""Compare SNNRegressor with scikit-learn's regressors, all untuned, on the regression sets.
+"""Compare SNNRegressor with other regressors, all untuned, on the regression sets.
 
     SKSNN_DATA=... python examples/paper/regression.py regression.csv
+    SKSNN_DATA=... python examples/paper/regression.py peers.csv --methods SNNRegressor CatBoost LightGBM ...
 
 The splits are the first --folds published ones, or if a set has none, ten of
 ShuffleSplit(test_size=0.1, random_state=0). Each result is appended to the file at once, so a stopped run can
@@ -31,6 +32,36 @@ def scaled(regressor):
     )
 
 
+def lightgbm(seed):
+    """Return LightGBM with its defaults."""
+    from lightgbm import LGBMRegressor
+
+    return LGBMRegressor(random_state=seed, n_jobs=1, verbose=-1)
+
+
+def xgboost(seed):
+    """Return XGBoost with its defaults."""
+    from xgboost import XGBRegressor
+
+    return XGBRegressor(random_state=seed, n_jobs=1)
+
+
+def catboost(seed):
+    """Return CatBoost with its defaults."""
+    from catboost import CatBoostRegressor
+
+    return CatBoostRegressor(random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False)
+
+
+def realmlp(seed):
+    """Return RealMLP with its defaults."""
+    from pytabkit import RealMLP_TD_Regressor
+
+    return RealMLP_TD_Regressor(random_state=seed, device="cpu", n_threads=1)
+
+
+#: Regressors of packages that are imported only when they are asked for.
+PEERS = {"LightGBM": lightgbm, "XGBoost": xgboost, "CatBoost": catboost, "RealMLP": realmlp}
 METHODS = {
     "SNNRegressor": lambda seed: SNNRegressor(random_state=seed),
     "SNNRegressor, one network": lambda seed: SNNRegressor(n_estimators=1, random_state=seed),
@@ -47,7 +78,8 @@ def run_one(name, fold, method):
     torch.set_num_threads(1)
     data = load_regression(name)
     train, test = data.folds[fold]
-    return score_regressor(METHODS[method](fold), data.X[train], data.y[train], data.X[test], data.y[test])
+    make = METHODS[method] if method in METHODS else PEERS[method]
+    return score_regressor(make(fold), data.X[train], data.y[train], data.X[test], data.y[test])
 
 
 def report(records):
@@ -69,7 +101,7 @@ def main():
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=[*METHODS, *PEERS])
     parser.add_argument("--sets", nargs="+", metavar="NAME")
     parser.add_argument("--folds", type=int, default=10, help="largest number of folds per set")
     parser.add_argument("--jobs", type=int, default=1)
