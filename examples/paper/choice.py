@@ -13,9 +13,10 @@ the share of 2 000 bootstrap resamples of the *sets* in which it is better, and 
 many rows the mean difference over its standard error. A candidate is adopted if it is better in 95 % of the
 resamples by one score, not worse in 95 % by the other, and loses on no group more than its standard error.
 
-At the end the choice is cross-fitted over sets: on four fifths of the sets the candidate with the best
-mean log-loss (or absolute error) is chosen, and scored on the fifth, in turn. The mean of these scores is what to expect of the
-choice on other sets. Beside it stands what the rule of `defaults.py`, the first half of the sets, would say.
+At the end the choice is cross-fitted over sets: on four fifths of the sets the candidate with the best mean
+log-loss (or absolute error) is chosen, and scored on the fifth, in turn. The mean of these scores is what to
+expect of the choice on other sets. Beside it stands what the rule of `defaults.py`, on the first half of the
+sets, would say.
 """
 
 import argparse

@@ -173,9 +173,10 @@ def draw_time(ax, ranks, seconds):
     """Draw mean ranks against the mean seconds of a fit."""
     ours = [name in (DEFAULT, "SNN") for name in ranks.index]
     ax.scatter(seconds[ranks.index], ranks, c=np.where(ours, "#0072b2", "#d55e00"), zorder=2)
-    for name, rank in ranks.items():
+    for i, (name, rank) in enumerate(ranks.sort_values().items()):
         label = {"SNN": "SNNClassifier, one network"}.get(name, name)
-        ax.annotate(label, (seconds[name], rank), xytext=(6, 3), textcoords="offset points", fontsize=8)
+        offset = (6, 4 if i % 2 else -9)  # neighbours in rank above and below
+        ax.annotate(label, (seconds[name], rank), xytext=offset, textcoords="offset points", fontsize=8)
     ax.set(xscale="log", xlabel="mean seconds of a fit, one thread", ylabel="mean rank by accuracy")
     ax.set_xlim(right=3 * seconds.max())
     ax.invert_yaxis()  # the best on top
