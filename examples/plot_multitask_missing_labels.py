@@ -100,7 +100,9 @@ print(f"{np.isnan(Y_train).mean():.0%} of the labels are missing")
 # few percent of the answers are yes, smoothing would outweigh them.
 
 start = time.perf_counter()
-snn = SNNClassifier(n_units=512, lr=3e-4, max_epochs=2 if FAST else 60, random_state=0)
+snn = SNNClassifier(
+    n_estimators=1, n_units=512, lr=3e-4, weight_decay=0.3, max_epochs=2 if FAST else 60, random_state=0
+)
 snn.fit(X_train, Y_train, X_val=X_watched, y_val=Y_watched)
 scores = {"one SNN": masked_roc_auc_score(Y_test, snn.predict_proba(X_test), average=None)}
 print(f"one SNN: {time.perf_counter() - start:.0f} s, best epoch {snn.best_epoch_} of {snn.n_iter_}")
