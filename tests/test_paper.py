@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,6 +162,15 @@ def test_uci_runs_goes_on_and_draws(data, tmp_path):
     assert set(table.index) == {"SNNClassifier", "BatchNorm", "SVC", "LogisticRegression"}
     beside = pd.read_csv(tmp_path / "uci_against_paper.csv", index_col=0)
     assert beside.loc["iris", "SNNClassifier (paper)"] == PUBLISHED.loc["iris", "SNN"]
+
+
+@pytest.mark.parametrize("kind", ["Classifier", "Regressor"])
+def test_other_packages_are_imported_when_asked_for(kind, monkeypatch):
+    peers = load_script("peers")
+    for name, (package, class_name, settings) in peers.PEERS.items():
+        classes = {class_name.format(kind): lambda **given: given}
+        monkeypatch.setitem(sys.modules, package, SimpleNamespace(**classes))
+        assert peers.make_peer(name, kind, 7) == {"random_state": 7, **settings}
 
 
 def test_uci_tunes_by_validation_rows_alone():

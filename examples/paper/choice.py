@@ -4,9 +4,9 @@
     SKSNN_DATA=... python examples/paper/choice.py regression choice_regression.csv --jobs 2
 
 A candidate is the estimator with its defaults but for a few parameters; START is the one network that it was
-before. All candidates are run on all UCI sets of at most
---rows training rows. For regression they are run on the regression sets, cut to so many rows, and on the UCI
-sets, of which the column with the most values is predicted from the others and the classes: most are noisy.
+before. All candidates are run on all UCI sets of at most --rows training rows. For regression they are run on
+the regression sets, cut to so many rows, and on the UCI sets, of which the column with the most values is
+predicted from the others and the classes: most are noisy.
 
 The tables compare each candidate with the --reference (by default with START): mean scores, wins and losses,
 the share of 2 000 bootstrap resamples of the *sets* in which it is better, and for sets of a few, some and
@@ -24,15 +24,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from defaults import is_first_half, judge
+from defaults import is_first_half, judge, score_cut
 from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
 from sklearn.utils import Bunch
 
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
 
-TEST_ROWS = 4000
 RESAMPLES = 2000
 GROUPS = (0, 200, 1000, np.inf)  # training rows
 
@@ -109,15 +107,8 @@ TASKS = {
 
 def run_one(task, name, fold, parameters, n_rows):
     """Fit one candidate on one fold, cut to `n_rows` training rows, on one thread."""
-    torch.set_num_threads(1)
     Estimator, score, _ = TASKS[task]
-    data = load(task, name)
-    train, test = data.folds[fold]
-    if len(train) > n_rows:
-        train = np.random.default_rng(fold).permutation(train)[:n_rows]
-    test = test[:TEST_ROWS]
-    model = Estimator(random_state=fold, **parameters)
-    return score(model, data.X[train], data.y[train], data.X[test], data.y[test])
+    return score_cut(Estimator(random_state=fold, **parameters), load(task, name), fold, n_rows, score)
 
 
 def keys_of(task, n_folds, least, most):

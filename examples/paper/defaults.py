@@ -198,14 +198,17 @@ def half_of(task, confirm):
 
 def run_one(task, name, fold, parameters, n_rows):
     """Fit one candidate on one fold, cut to `n_rows` training rows, on one thread."""
-    torch.set_num_threads(1)
     Estimator, _, load, score, _ = TASKS[task]
-    data = load(name)
+    return score_cut(Estimator(random_state=fold, **parameters), load(name), fold, n_rows, score)
+
+
+def score_cut(model, data, fold, n_rows, score):
+    """Fit a model on a fold, cut to `n_rows` training rows, on one thread; return its scores."""
+    torch.set_num_threads(1)
     train, test = data.folds[fold]
     if len(train) > n_rows:
         train = np.random.default_rng(fold).permutation(train)[:n_rows]
     test = test[:TEST_ROWS]
-    model = Estimator(random_state=fold, **parameters)
     return score(model, data.X[train], data.y[train], data.X[test], data.y[test])
 
 

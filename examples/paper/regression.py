@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from peers import PEERS, make_peer
 from records import Records, complete, mean_ranks, run_missing, score_regressor, versions
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
@@ -32,36 +33,6 @@ def scaled(regressor):
     )
 
 
-def lightgbm(seed):
-    """Return LightGBM with its defaults."""
-    from lightgbm import LGBMRegressor
-
-    return LGBMRegressor(random_state=seed, n_jobs=1, verbose=-1)
-
-
-def xgboost(seed):
-    """Return XGBoost with its defaults."""
-    from xgboost import XGBRegressor
-
-    return XGBRegressor(random_state=seed, n_jobs=1)
-
-
-def catboost(seed):
-    """Return CatBoost with its defaults."""
-    from catboost import CatBoostRegressor
-
-    return CatBoostRegressor(random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False)
-
-
-def realmlp(seed):
-    """Return RealMLP with its defaults."""
-    from pytabkit import RealMLP_TD_Regressor
-
-    return RealMLP_TD_Regressor(random_state=seed, device="cpu", n_threads=1)
-
-
-#: Regressors of packages that are imported only when they are asked for.
-PEERS = {"LightGBM": lightgbm, "XGBoost": xgboost, "CatBoost": catboost, "RealMLP": realmlp}
 METHODS = {
     "SNNRegressor": lambda seed: SNNRegressor(random_state=seed),
     "SNNRegressor, one network": lambda seed: SNNRegressor(n_estimators=1, random_state=seed),
@@ -78,8 +49,8 @@ def run_one(name, fold, method):
     torch.set_num_threads(1)
     data = load_regression(name)
     train, test = data.folds[fold]
-    make = METHODS[method] if method in METHODS else PEERS[method]
-    return score_regressor(make(fold), data.X[train], data.y[train], data.X[test], data.y[test])
+    model = METHODS[method](fold) if method in METHODS else make_peer(method, "Regressor", fold)
+    return score_regressor(model, data.X[train], data.y[train], data.X[test], data.y[test])
 
 
 def report(records):

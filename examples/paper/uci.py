@@ -25,6 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from peers import make_peer
 from records import (
     NETWORKS,
     Records,
@@ -62,38 +63,6 @@ SETTINGS = [
     {"n_layers": depth, "n_units": width, "dropout": dropout, "lr": lr}
     for depth, width, dropout, lr in product((2, 4, 8), (128, 512), (0.0, 0.05), (1e-3, 3e-4))
 ]
-
-
-def lightgbm(seed):
-    """Return LightGBM with its defaults."""
-    from lightgbm import LGBMClassifier
-
-    return LGBMClassifier(random_state=seed, n_jobs=1, verbose=-1)
-
-
-def xgboost(seed):
-    """Return XGBoost with its defaults."""
-    from xgboost import XGBClassifier
-
-    return XGBClassifier(random_state=seed, n_jobs=1)
-
-
-def catboost(seed):
-    """Return CatBoost with its defaults."""
-    from catboost import CatBoostClassifier
-
-    return CatBoostClassifier(random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False)
-
-
-def realmlp(seed):
-    """Return RealMLP with its defaults."""
-    from pytabkit import RealMLP_TD_Classifier
-
-    return RealMLP_TD_Classifier(random_state=seed, device="cpu", n_threads=1)
-
-
-#: Classifiers of packages that are imported only when they are asked for.
-PEERS = {"LightGBM": lightgbm, "XGBoost": xgboost, "CatBoost": catboost, "RealMLP": realmlp}
 PUBLISHED = Path(__file__).parent / "published" / "uci_table_a11.csv"
 PAPER_COLUMNS = {
     DEFAULT: "SNN",
@@ -111,7 +80,7 @@ def untuned(method, seed):
         return SNNClassifier(random_state=seed)
     if method in NETWORKS:
         return SNNClassifier(**ONE, architecture=NETWORKS[method], random_state=seed)
-    return (OTHERS[method] if method in OTHERS else PEERS[method])(seed)
+    return OTHERS[method](seed) if method in OTHERS else make_peer(method, "Classifier", seed)
 
 
 class Tuned:
