@@ -69,15 +69,14 @@ class Engine:
     ----------
     members : list of Member
         All of them with validation rows, or none.
-    criterion : MaskedLoss
     optimizer : torch.optim.Optimizer
         It has the parameters of all members.
     plan : Plan
     observer : Observer, default=None
     """
 
-    def __init__(self, members, criterion, optimizer, plan, observer=None):
-        self.members, self.criterion, self.optimizer, self.plan = members, criterion, optimizer, plan
+    def __init__(self, members, optimizer, plan, observer=None):
+        self.members, self.optimizer, self.plan = members, optimizer, plan
         self.observer = Observer() if observer is None else observer
         self.sees_gradients = self.observer.gradients or plan.max_grad_norm is not None
         self.forward = Forward(plan.n_outputs, not plan.is_named, plan.precision == "bf16")
@@ -137,7 +136,10 @@ class Engine:
         """Go on with what a callback has put in place of the optimizer, the loss, or a network."""
         networks = [member.module.network for member in self.members]
         same = all(member.network is own for member, own in zip(self.members, networks, strict=True))
-        self.criterion = criterion
+        if any(member.criterion is not criterion for member in self.members):
+            for member in self.members:
+                member.criterion = criterion
+            same = False
         if optimizer is not self.optimizer or not same:
             self.release()
             for member, network in zip(self.members, networks, strict=True):
@@ -190,7 +192,7 @@ class Engine:
         """
         for member in self.active:
             member.module.train()
-        self.criterion.train()
+            member.criterion.train()
         found: list[tuple[list, list]] = [([], []) for _ in self.ways]
         self.n_turns["train"] = 0
         for batches in zip_longest(*[way.batches(self.plan.batch_size) for way in self.ways]):
@@ -200,7 +202,7 @@ class Engine:
             for each, way, batch, result in zip(found, self.ways, batches, results, strict=True):
                 if batch is not None:
                     each[0].append(result[0])
-                    each[1].append(self.criterion.n_labels(batch.y, len(way.members)))
+                    each[1].append(way.criterion.n_labels(batch.y, len(way.members)))
             if self.observer.batches:
                 self._end_turn(batches, results)
             self.n_turns["train"] += 1
@@ -212,7 +214,7 @@ class Engine:
         """Compute the losses of the validation rows, without a gradient; return what `train` returns."""
         for member in self.active:
             member.module.eval()
-        self.criterion.eval()
+            member.criterion.eval()
         sums = []
         for member in self.active:
             losses, n_labels = [], []
@@ -221,8 +223,8 @@ class Engine:
                     observer.begin_batch(batch, False)
                 with member.sources():
                     output = self.forward(member.network, batch.inputs)
-                losses.append(self.criterion(output, batch.y, batch.weight))
-                n_labels.append(self.criterion.n_labels(batch.y))
+                losses.append(member.criterion(output, batch.y, batch.weight))
+                n_labels.append(member.criterion.n_labels(batch.y))
                 if observer.batches:
                     observer.end_batch(batch, False, losses[-1], output)
             sums.append(weighted_sum(losses, n_labels))
@@ -273,9 +275,7 @@ class Engine:
         if self.needs_closure and moves:
             return self._step_with_closure(batches)
         pairs = [*zip(self.ways, batches, strict=True)]
-        results = [
-            way.rest() if batch is None else way.gradient(batch, self.criterion) for way, batch in pairs
-        ]
+        results = [way.rest() if batch is None else way.gradient(batch) for way, batch in pairs]
         if self.sees_gradients:
             self._see_gradients([pair for pair in pairs if pair[1] is not None])
         if moves:

@@ -208,7 +208,7 @@ class BaseSNN(BaseEstimator):
             with model.training():
                 rows = model.rows(trained, training=True)
                 valid_rows = None if valid is None else model.rows(valid)
-                members = make_members(model, table, rows, valid_rows, shares, best)
+                members = make_members(model, net.criterion_, table, rows, valid_rows, shares, best)
                 net.train(members, net_rows(rows), net_rows(valid_rows), n_epochs)
         except NonFiniteLoss as error:
             explain_divergence(error, best and best.best_epoch, model.plan, net.optimizer_)

@@ -13,6 +13,8 @@ class Member:
     ----------
     module : EncodedNetwork
         The network behind its own encoder.
+    criterion : MaskedLoss
+        Its loss; members that are trained in one stack have the same object.
     rows : Rows
         What it is trained on, encoded by its encoder.
     valid : Rows, default=None
@@ -25,8 +27,8 @@ class Member:
         Makes the context in which the network draws random numbers.
     """
 
-    def __init__(self, module, rows, valid=None, generator=None, best=None, sources=nullcontext):
-        self.module, self.rows, self.valid = module, rows, valid
+    def __init__(self, module, criterion, rows, valid=None, generator=None, best=None, sources=nullcontext):
+        self.module, self.criterion, self.rows, self.valid = module, criterion, rows, valid
         self.generator, self.best, self.sources = generator, best, sources
         self.network = module.network
         self.losses: dict[str, float] = {}  # of the latest epoch; once done, of the best

@@ -9,11 +9,12 @@ them; a minibatch is `Rows`, too. Prediction and diagnostics use `encode` alone.
 
 import math
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 
 from ._device import without_waiting
@@ -21,6 +22,10 @@ from .encodings import as_float64, chunk_slices
 
 # Numbers gathered at once for minibatches: 2**18 float32 numbers are 1 MiB, which a core's cache holds.
 GATHERED_ELEMENTS = 2**18
+
+# The largest table in which rows of several networks are copied together, 64 MiB in float32: steps on more
+# rows take longer than to pick them one network after the other.
+TABLE_ELEMENTS = 2**24
 
 # The largest number of encoded values that a host keeps, half a gigabyte in float32. Of more rows the
 # codes, at most nine times as large as X, are computed again in each epoch.
@@ -195,32 +200,91 @@ class Rows:
         return without_waiting(order, self.inputs.device) if torch.is_tensor(self.inputs) else order
 
 
-def shuffled_stacks(several, size, generators):
-    """Cut the rows of several networks into batches, (k, n, ...), each in a random order of its own.
+class StackedRows:
+    """Rows of several networks, cut into batches of shape (k, n, ...).
 
     Parameters
     ----------
     several : list of Rows
         As many rows for each; fewer inputs than others have are filled up with columns of 0.
-    size : int
-    generators : list of torch.Generator
-        One for each network; a network gets the batches that it would get alone.
+
+    Notes
+    -----
+    Small dense rows of all networks are laid one below the other in one table, so that a batch is picked at
+    once. What networks share is there once.
     """
-    n, first = len(several[0]), several[0]
-    if size >= n:
-        yield _stack(several, [slice(None)] * len(several))
-        return
-    orders = [rows.shuffled(generator) for rows, generator in zip(several, generators, strict=True)]
-    alike = all(rows.inputs is first.inputs and rows.y is first.y for rows in several)
-    if alike and torch.is_tensor(first.inputs):
-        index = [o if rows.index is None else rows.index[o] for rows, o in zip(several, orders, strict=True)]
-        shared, stacked = Rows(first.inputs, first.y, first.weight), torch.stack(index)
-        for rows, sizes in pieces(n, size, len(several) * first.inputs.shape[1]):
-            piece = stacked[:, rows]
-            yield from shared[piece.flatten()].unflatten(piece.shape).split(sizes, dim=1)
-        return
-    for rows, sizes in pieces(n, size, sum(r.inputs.shape[1] for r in several)):
-        yield from _stack(several, [order[rows] for order in orders]).split(sizes, dim=1)
+
+    def __init__(self, several):
+        self.several = several
+        parts: list[Rows] = []
+        places = [_place(rows, parts) for rows in several]
+        self.n_columns = max(rows.inputs.shape[1] for rows in several)
+        self.table: Rows | None = None
+        if all(torch.is_tensor(part.inputs) for part in parts) and (
+            len(parts) == 1 or sum(map(_n_rows, parts)) * self.n_columns <= TABLE_ELEMENTS
+        ):
+            starts = [0, *accumulate(map(_n_rows, parts))]
+            self._starts = [starts[place] for place in places]
+            self.table = parts[0] if len(parts) == 1 else _one_below_the_other(parts, self.n_columns)
+
+    def shuffled_batches(self, size, generators):
+        """Cut the rows into batches, each network's in a random order of its own.
+
+        Parameters
+        ----------
+        size : int
+        generators : list of torch.Generator
+            One for each network; a network gets the batches that it would get alone.
+        """
+        n, k = len(self.several[0]), len(self.several)
+        if size >= n:
+            yield _stack(self.several, [slice(None)] * k)
+            return
+        orders = [rows.shuffled(own) for rows, own in zip(self.several, generators, strict=True)]
+        if self.table is None:
+            for rows, sizes in pieces(n, size, k * self.n_columns):
+                yield from _stack(self.several, [order[rows] for order in orders]).split(sizes, dim=1)
+            return
+        index = torch.stack(
+            [
+                order + start if rows.index is None else rows.index[order] + start
+                for rows, order, start in zip(self.several, orders, self._starts, strict=True)
+            ]
+        )
+        for rows, sizes in pieces(n, size, k * self.n_columns):
+            piece = index[:, rows]
+            yield from self.table[piece.flatten()].unflatten(piece.shape).split(sizes, dim=1)
+
+
+def _n_rows(rows):
+    return len(rows.inputs)
+
+
+def _place(rows, parts):
+    """Return which of the parts holds what these rows are of; add it if none does."""
+    whole = Rows(rows.inputs, rows.y, rows.weight)
+    for i, part in enumerate(parts):
+        beside = (part.y, whole.y), (part.weight, whole.weight)
+        if part.inputs is whole.inputs and all(_same(*pair) for pair in beside):
+            return i
+    parts.append(whole)
+    return len(parts) - 1
+
+
+def _same(one, other):
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
+
+
+def _one_below_the_other(parts, n_columns):
+    """Lay rows out in one table, with columns of 0 and weights of 1 where some have none."""
+    inputs = torch.cat([F.pad(part.inputs, (0, n_columns - part.inputs.shape[1])) for part in parts])
+    y, weight = torch.cat([part.y for part in parts]), None
+    if any(part.weight is not None for part in parts):
+        like = next(part.weight for part in parts if part.weight is not None)
+        ones = [like.new_ones(_n_rows(part), *like.shape[1:]) for part in parts]
+        weights = [part.weight for part in parts]
+        weight = torch.cat([own if own is not None else one for own, one in zip(weights, ones, strict=True)])
+    return Rows(inputs, y, weight)
 
 
 def _stack(several, index):

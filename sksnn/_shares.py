@@ -127,12 +127,13 @@ def out_of_bag(shares, n_rows):
     return np.array([~np.isin(np.arange(n_rows), share.train) for share in shares])
 
 
-def make_members(model, table, rows, valid_rows, shares, best):
+def make_members(model, criterion, table, rows, valid_rows, shares, best):
     """Give each network its rows, which share their inputs with those of the others.
 
     Parameters
     ----------
     model : Model
+    criterion : MaskedLoss
     table : Table
         Training rows, as `rows` before they were encoded.
     rows, valid_rows : list of Rows
@@ -153,7 +154,7 @@ def make_members(model, table, rows, valid_rows, shares, best):
         generators = model.generators[j]
         turns = len(shares) > 1 and not model.plan.is_named
         sources = generators.as_global if turns else nullcontext
-        members.append(Member(module, own, valid, generators.shuffle, best, sources))
+        members.append(Member(module, criterion, own, valid, generators.shuffle, best, sources))
     return members
 
 

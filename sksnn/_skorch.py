@@ -327,7 +327,7 @@ class _Net(NeuralNet):
             At the end of the epoch in which a loss stops being a number.
         """
         hooks = Hooks(self)
-        engine = self.engine_ = Engine(members, self.criterion_, self.optimizer_, self.plan, hooks)
+        engine = self.engine_ = Engine(members, self.optimizer_, self.plan, hooks)
         try:
             try:
                 with torch.enable_grad(), suppress(StopTraining):

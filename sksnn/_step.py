@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ._device import is_out_of_memory
-from ._rows import Rows, shuffled_stacks
+from ._rows import Rows, StackedRows
 from .networks import SNN, AlphaDropout, draw_dropped
 from .theory import ALPHA_01, LAMBDA_01
 
@@ -48,10 +48,10 @@ elu_backward = torch.ops.aten.elu_backward.grad_input
 def ways_of(members, optimizer, forward, may_stack, batch_size):
     """Choose how members are trained: together, with the gradient written out, or each by autograd.
 
-    What is trained together has as many rows, the same layers and rate of dropout, and an optimizer that
-    has taken as many steps. Learning rates and decays may differ: networks of a group of the optimizer are
-    neighbours, and have a vector of their own. A stack is cut where its batches would take too much memory.
-    On a GPU one network alone goes through autograd.
+    What is trained together has as many rows, the same loss, layers and rate of dropout, and an optimizer
+    that has taken as many steps. Learning rates and decays may differ: networks of a group of the optimizer
+    are neighbours, and have a vector of their own. A stack is cut where its batches would take too much
+    memory. On a GPU one network alone goes through autograd.
     """
     stacks: dict = {}
     groups = _groups(optimizer)
@@ -59,7 +59,8 @@ def ways_of(members, optimizer, forward, may_stack, batch_size):
         plain = (
             may_stack and WrittenOut.fits(member.network, optimizer) and _in_one_group(member.network, groups)
         )
-        kind = (len(member.rows), *_kind(member.network, optimizer)) if plain else id(member)
+        own = (len(member.rows), id(member.criterion), *_kind(member.network, optimizer)) if plain else ()
+        kind = own or id(member)
         stacks.setdefault(kind, []).append(member)
     on_cpu = all(p.device.type == "cpu" for member in members for p in member.network.parameters())
     ways: list[Autograd | WrittenOut] = []
@@ -124,7 +125,7 @@ class Autograd:
     """
 
     def __init__(self, member, forward):
-        self.members, self.forward = [member], forward
+        self.members, self.forward, self.criterion = [member], forward, member.criterion
         self.network, self.sources = member.network, member.sources
 
     def batches(self, size):
@@ -132,13 +133,12 @@ class Autograd:
         (member,) = self.members
         return member.rows.shuffled_batches(size, member.generator)
 
-    def gradient(self, batch, criterion):
+    def gradient(self, batch):
         """Compute the loss of a batch and its gradient.
 
         Parameters
         ----------
         batch : Rows
-        criterion : MaskedLoss
 
         Returns
         -------
@@ -148,7 +148,7 @@ class Autograd:
         self.network.zero_grad()
         with self.sources():
             output = self.forward(self.network, batch.inputs)
-        loss = criterion(output, batch.y, batch.weight)
+        loss = self.criterion(output, batch.y, batch.weight)
         loss.backward()
         return loss.detach(), output.detach()
 
@@ -181,7 +181,7 @@ class WrittenOut:
     Parameters
     ----------
     members : list of Member
-        k of them, with as many rows each; their networks are SNNs.
+        k of them, with one loss and as many rows each; their networks are SNNs.
     optimizer : torch.optim.Optimizer
         Has the parameters of all of them; it steps the vectors from now on, with the moments it has.
     forward : Forward
@@ -199,6 +199,8 @@ class WrittenOut:
         self.members, self.optimizer = members, optimizer
         self._autograd = [Autograd(member, forward) for member in members]
         self._is_released = False
+        self.criterion = members[0].criterion
+        self._rows: StackedRows | None = None
         self.networks = [member.network for member in members]
         self._drop = self.networks[0].dropout
         self._generators = [network.dropout.generator for network in self.networks]
@@ -238,8 +240,8 @@ class WrittenOut:
     def batches(self, size):
         """Cut the rows into batches, each network's in a random order of its own."""
         if len(self.members) > 1:
-            rows, generators = zip(*[(m.rows, m.generator) for m in self.members], strict=True)
-            return shuffled_stacks(rows, size, generators)
+            self._rows = self._rows or StackedRows([member.rows for member in self.members])
+            return self._rows.shuffled_batches(size, [member.generator for member in self.members])
         (member,) = self.members
         return member.rows.shuffled_batches(size, member.generator)
 
@@ -301,20 +303,19 @@ class WrittenOut:
         beside = [none if values is None else values for values in (batch.y, batch.weight)]
         return [Rows(x[:, :n], *own) for x, n, *own in zip(batch.inputs, widths, *beside, strict=True)]
 
-    def _one_by_one(self, batch, criterion):
+    def _one_by_one(self, batch):
         """Compute by autograd what `gradient` does."""
         pairs = zip(self._autograd, self.parts(batch), strict=True)
-        found = [way.gradient(part, criterion) for way, part in pairs]
+        found = [way.gradient(part) for way, part in pairs]
         return found[0] if len(found) == 1 else tuple(map(torch.stack, zip(*found, strict=True)))
 
-    def gradient(self, batch, criterion):
+    def gradient(self, batch):
         """Compute the loss of a batch for each network, and the gradient of their sum.
 
         Parameters
         ----------
         batch : Rows
             Its inputs are (k, n, n_inputs) for k networks, (n, n_inputs) for one.
-        criterion : MaskedLoss
 
         Returns
         -------
@@ -322,7 +323,7 @@ class WrittenOut:
         outputs : Tensor of shape (k, n, n_outputs) or (n, n_outputs)
         """
         if self._is_released:
-            return self._one_by_one(batch, criterion)
+            return self._one_by_one(batch)
         for vector in self._vectors:
             vector.parameter.grad = vector.gradient
         x = batch.inputs
@@ -330,7 +331,7 @@ class WrittenOut:
             buffers = self._buffers.get(x.shape[-2]) or self.reserve(x.shape[-2])
             drops = self._drop.rate > 0 and self._drop.training
             inputs, outputs = self._forward(x, buffers, drops)
-            losses, gradient = criterion.with_gradient(outputs, batch.y, batch.weight)
+            losses, gradient = self.criterion.with_gradient(outputs, batch.y, batch.weight)
             self._backward(inputs, gradient, buffers, self._drop.slope if drops else 1.0)
         return losses, outputs
 

@@ -24,6 +24,7 @@ from sksnn.encodings import Standardizer
 from sksnn.losses import BinaryCrossEntropy, CrossEntropy
 from sksnn.networks import SNN, EncodedNetwork
 
+LOSS = CrossEntropy()  # one object: members of one loss are trained in one stack
 LAWS = settings(max_examples=40, deadline=None, derandomize=True)
 PLAN = Plan(
     n_estimators=1, architecture="snn", hidden_layer_sizes=(8, 5), n_outputs=3, dropout=0.1,
@@ -43,12 +44,14 @@ def make_rows(n, n_inputs, seed):
     return Rows(x, (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long())
 
 
-def make_member(seed, n=40, n_inputs=4, sizes=(8, 5), watched=False, network=SNN, dropout=0.1, tol=0.0):
+def make_member(
+    seed, n=40, n_inputs=4, sizes=(8, 5), watched=False, network=SNN, dropout=0.1, tol=0, loss=LOSS
+):
     net = network(n_inputs, 3, sizes, dropout, 0.1, seeded(seed), seeded(seed + 50)).double()
     module = EncodedNetwork(Standardizer.identity(n_inputs), net)
     valid = make_rows(15, n_inputs, seed + 100) if watched else None
     best = BestEpoch([net], tol, patience=2) if watched else None
-    return Member(module, make_rows(n, n_inputs, seed), valid, seeded(seed + 200), best)
+    return Member(module, loss, make_rows(n, n_inputs, seed), valid, seeded(seed + 200), best)
 
 
 def train(members, n_epochs=6, way=None, optimizer=None, **changes):
@@ -59,7 +62,7 @@ def train(members, n_epochs=6, way=None, optimizer=None, **changes):
     if not isinstance(optimizer, torch.optim.Optimizer):
         rates = plan.lr, plan.weight_decay, plan.optimizer_params
         optimizer = make_optimizer(plan.optimizer, parameters, *rates)
-    engine = Engine(members, plan.loss(), optimizer, plan)
+    engine = Engine(members, optimizer, plan)
     assert way is None or all(type(each) is way for each in engine.ways)
     engine.begin(n_epochs)
     for member in members:
@@ -94,6 +97,7 @@ KINDS = {
     "other rates": ({"dropout": (0.1, 0.1, 0.5)}, [2, 1]),
     "batch norm": ({"network": (BatchNormNet, SNN, SNN)}, [1, 2]),
     "few rows": ({"n": (9, 9, 9)}, [3]),
+    "other losses": ({"loss": (LOSS, CrossEntropy(label_smoothing=0.2), LOSS)}, [2, 1]),
 }
 
 
@@ -277,9 +281,11 @@ def test_the_gradient_of_several_networks_is_that_of_each(k, sizes, n, dropout, 
     )
     stack = Rows(torch.stack([batch.inputs for batch in batches]), y, weight)
     way = WrittenOut(
-        [SimpleNamespace(network=network, sources=None) for network in networks], optimizer, forward=None
+        [SimpleNamespace(network=network, sources=None, criterion=criterion) for network in networks],
+        optimizer,
+        forward=None,
     )
-    losses, outputs = way.gradient(stack if k > 1 else batches[0], criterion)
+    losses, outputs = way.gradient(stack if k > 1 else batches[0])
     losses, outputs = (losses, outputs) if k > 1 else ([losses], [outputs])
     for j, batch in enumerate(batches):
         output = plain[j](batch.inputs)
@@ -295,11 +301,12 @@ def test_a_stack_makes_all_that_it_needs_on_the_device_of_its_networks():
     """On torch's device without numbers: a tensor left on the CPU would be an error, as on a GPU."""
     networks = [SNN(4, 3, (8, 5), 0.0).to("meta") for _ in range(3)]
     members = [
-        SimpleNamespace(network=net, module=SimpleNamespace(network=net), sources=None) for net in networks
+        SimpleNamespace(network=net, module=SimpleNamespace(network=net), sources=None, criterion=LOSS)
+        for net in networks
     ]
     optimizer = torch.optim.Adam([p for network in networks for p in network.parameters()])
     x, y = torch.empty(3, 7, 4, device="meta"), torch.empty(3, 7, dtype=torch.int64, device="meta")
-    losses, outputs = WrittenOut(members, optimizer, forward=None).gradient(Rows(x, y), CrossEntropy())
+    losses, outputs = WrittenOut(members, optimizer, forward=None).gradient(Rows(x, y))
     assert (losses.shape, outputs.shape) == ((3,), (3, 7, 3))
     assert {p.grad.device.type for network in networks for p in network.parameters()} == {"meta"}
 
@@ -332,7 +339,7 @@ def test_an_observer_sees_the_batches_of_each_member_and_may_replace_parameters(
     members = [make_member(0, watched=True), make_member(1, watched=True)]
     parameters = [p for member in members for p in member.network.parameters()]
     watch = Watch(batches=True, gradients=True, may_touch=True)
-    engine = Engine(members, CrossEntropy(), torch.optim.Adam(parameters), PLAN, watch)
+    engine = Engine(members, torch.optim.Adam(parameters), PLAN, watch)
     assert engine.ways[0].is_intact() and not engine.ways[0]._is_released
     engine.run_epoch(1)
     assert engine.ways[0]._is_released

@@ -50,13 +50,14 @@ def adam(net):
 
 def written_out(net, optimizer):
     """Train one network with the step written out."""
-    member = SimpleNamespace(network=net, module=SimpleNamespace(network=net), sources=None)
+    member = SimpleNamespace(network=net, module=SimpleNamespace(network=net), sources=None, criterion=None)
     return WrittenOut([member], optimizer, forward=None)
 
 
 def step(flat, x, criterion, y, weight=None):
     """Compute the loss and the outputs of one network, and leave its gradient."""
-    return flat.gradient(Rows(x, y, weight), criterion)
+    flat.criterion = criterion
+    return flat.gradient(Rows(x, y, weight))
 
 
 def weights_first(net):
