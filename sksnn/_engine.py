@@ -147,40 +147,14 @@ class Engine:
             self.optimizer, self._order = optimizer, positions(optimizer)
             self.choose_ways()
 
-    def run_epoch(self, epoch):
-        """Train and validate; each member gets its losses.
-
-        Parameters
-        ----------
-        epoch : int
-            Its number, for errors.
-
-        Returns
-        -------
-        losses : dict of str to float
-            The mean over the members for "train" and, with validation rows, "valid"; those that are done
-            count with the losses of their best epoch.
-
-        Raises
-        ------
-        NonFiniteLoss
-            If a loss is not a number.
-        """
+    def run_epoch(self):
+        """Train and validate; each member gets its losses, for "train" and, with validation rows, "valid"."""
         sums = {"train": self.train()}
         if self.active[0].valid is not None:
             sums["valid"] = self.validate(self.observer)
-        losses = mean_losses(sums)
-        for phase, each in losses.items():
-            for member, loss in zip(self.active, each, strict=True):
-                if not math.isfinite(loss):
-                    raise NonFiniteLoss(epoch, phase, member)
-        for phase, each in losses.items():
-            for member, loss in zip(self.active, each, strict=True):
+        for phase, losses in mean_losses(sums).items():
+            for member, loss in zip(self.active, losses, strict=True):
                 member.losses[phase] = loss
-        return {
-            phase: sum(member.losses[phase] for member in self.members) / len(self.members)
-            for phase in losses
-        }
 
     def train(self):
         """Take a step with each batch of the training rows.
@@ -243,16 +217,19 @@ class Engine:
             self.schedule.step()
         for best, members in self._watching:
             best.end_epoch(sum(member.losses["valid"] for member in members) / len(members), epoch)
-        goes_on = []
+        self.go_on_with([member for member in self.active if not member.end_epoch(epoch)])
+        return not self.active
+
+    def go_on_with(self, members):
+        """Train no others any more."""
+        if len(members) == len(self.active):
+            return
+        self.release()
         for member in self.active:
-            goes_on += [] if member.end_epoch(epoch) else [member]
-        if 0 < len(goes_on) < len(self.active):
-            self.release()
-            for member in self.active:
-                member.network.zero_grad()  # the optimizer leaves alone what has no gradient: those done
-            self.active = goes_on
+            member.network.zero_grad()  # the optimizer leaves alone what has no gradient
+        self.active = members
+        if members:
             self.choose_ways()
-        return not goes_on
 
     # ------------------------------------------------------------ steps
 
@@ -329,6 +306,19 @@ class Engine:
 def positions(optimizer):
     """Return where a parameter is in its group of the optimizer, by its identity."""
     return {id(p): i for group in optimizer.param_groups for i, p in enumerate(group["params"])}
+
+
+def raise_if_not_finite(members, epoch):
+    """Raise NonFiniteLoss for the first member whose latest loss is not a number."""
+    for phase in ("train", "valid"):
+        for member in members:
+            if not math.isfinite(member.losses.get(phase, 0.0)):
+                raise NonFiniteLoss(epoch, phase, member)
+
+
+def average_losses(members):
+    """Average what members have lost in each phase; those that are done count with their best epoch."""
+    return {phase: sum(m.losses[phase] for m in members) / len(members) for phase in members[0].losses}
 
 
 def mean_losses(sums):

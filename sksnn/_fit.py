@@ -8,7 +8,7 @@ users of skorch.
 
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 from . import _device
 from ._divergence import Diverged, explain_divergence, warn_if_useless
 from ._engine import NonFiniteLoss
-from ._members import BestEpoch
+from ._members import BestEpoch, Member
 from ._model import Model
 from ._optimizers import OPTIMIZERS
 from ._plan import choose_n_estimators, make_plan
-from ._rows import Table
+from ._rows import Rows, Table, call
 from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
 from ._target import Target
@@ -133,23 +133,28 @@ class BaseSNN(BaseEstimator):
             If the device has too little memory.
         """
         with self._fitting(going_on=self.warm_start) as earlier:
-            check_together(self, X_val, y_val, sample_weight_val)
-            target, table = self._read(X, y, sample_weight, earlier and earlier.target)
-            valid = None
-            if X_val is not None:
-                _, valid = self._read(X_val, y_val, sample_weight_val, target, "_val")
-            k = choose_n_estimators(self, table, earlier and earlier.plan)
-            generators = earlier.generators if earlier else make_generators(self, k)
-            table, valid, shares = split(self, table, target, valid, k, generators[0].split)
-            target.check_rows(table, valid)
-            target = target.learned_from(table, self, first=earlier is None)
-            plan = make_plan(self, target, table, valid, shares, earlier and earlier.plan)
-            model = make_model(plan, target, generators, table, earlier)
-            rows = self._train(model, earlier, table, valid, shares, self.max_epochs)
-            warn_if_useless(self._kept_loss(), self.net_.criterion_, rows, target.n_outputs)
-            if self.oob_score:
-                self._score_out_of_bag(table, shares)
+            training = self._prepare(earlier, X, y, sample_weight, X_val, y_val, sample_weight_val)
+            self._train(training, self.max_epochs)
+            self._look_back(training)
         return self
+
+    def _prepare(
+        self, earlier, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None, memo=call
+    ):
+        """Settle everything that training needs; `memo` may know what fits of the same rows have learned."""
+        check_together(self, X_val, y_val, sample_weight_val)
+        target, table = self._read(X, y, sample_weight, earlier and earlier.target)
+        valid = None
+        if X_val is not None:
+            _, valid = self._read(X_val, y_val, sample_weight_val, target, "_val")
+        k = choose_n_estimators(self, table, earlier and earlier.plan)
+        generators = earlier.generators if earlier else make_generators(self, k)
+        table, valid, shares = split(self, table, target, valid, k, generators[0].split)
+        target.check_rows(table, valid)
+        target = target.learned_from(table, self, first=earlier is None)
+        plan = make_plan(self, target, table, valid, shares, earlier and earlier.plan)
+        model = make_model(plan, target, generators, table, earlier, memo)
+        return self._make_ready(model, earlier, table, valid, shares, memo)
 
     def _fit_chunk(self, X, y, sample_weight, classes=None):
         """Make one pass over a chunk of rows."""
@@ -164,7 +169,7 @@ class BaseSNN(BaseEstimator):
             plan = make_plan(self, target, table, None, shares, earlier and earlier.plan, "constant")
             model = make_model(plan, target, generators, table, earlier)
             model.resumes = True
-            self._train(model, earlier, table, None, shares, n_epochs=1)
+            self._train(self._make_ready(model, earlier, table, None, shares), n_epochs=1)
         return self
 
     @contextmanager
@@ -196,27 +201,45 @@ class BaseSNN(BaseEstimator):
             target = self._target_type.learn(y, self, **chunk)
         return target, Table(X, target.encode(y, "y" + suffix), weight)
 
-    def _train(self, model, earlier, table, valid, shares, n_epochs):
-        """Train a model for some epochs, and publish it, also if training is interrupted; return its rows."""
+    def _make_ready(self, model, earlier, table, valid, shares, memo=call):
+        """Encode the rows and wrap the model in a net."""
         best = None
         if valid is not None or shares[0].valid is not None:
             patience = model.plan.tol, model.plan.n_iter_no_change
             best = BestEpoch(model.module.networks, *patience, earlier and earlier.best_epoch)
         net = make_net(model, self.callbacks, self.verbose, earlier)
         trained = table if shares[0].counts_weights else table._replace(weight=None)
+        with model.computing():
+            rows = model.rows(trained, True, memo)
+            valid_rows = None if valid is None else model.rows(valid, memo=memo)
+            members = make_members(model, net.criterion_, table, rows, valid_rows, shares, best)
+        return Training(model, net, members, rows, valid_rows, best, table, shares)
+
+    def _train(self, training, n_epochs):
+        """Train for some epochs, and publish the model, also if training is interrupted."""
+        rows, valid = net_rows(training.rows), net_rows(training.valid_rows)
+        with self._publishing(training), training.model.training():
+            training.net.train(training.members, rows, valid, n_epochs)
+
+    @contextmanager
+    def _publishing(self, training):
+        """Explain why a loss overflows while the block runs; then publish what there is."""
+        model, net, best = training.model, training.net, training.best
         try:
-            with model.training():
-                rows = model.rows(trained, training=True)
-                valid_rows = None if valid is None else model.rows(valid)
-                members = make_members(model, net.criterion_, table, rows, valid_rows, shares, best)
-                net.train(members, net_rows(rows), net_rows(valid_rows), n_epochs)
+            yield
         except NonFiniteLoss as error:
             explain_divergence(error, best and best.best_epoch, model.plan, net.optimizer_)
         finally:
             if best is not None:
                 best.restore()
             self._publish(model, net, best)
-        return rows[0]
+
+    def _look_back(self, training):
+        """Warn if nothing has been learned; score the members on rows that they have not seen."""
+        criterion, target = training.net.criterion_, training.model.target
+        warn_if_useless(self._kept_loss(), criterion, training.rows[0], target.n_outputs)
+        if self.oob_score:
+            self._score_out_of_bag(training.table, training.shares)
 
     def _publish(self, model, net, best):
         """Set the fitted attributes."""
@@ -301,6 +324,19 @@ class BaseSNN(BaseEstimator):
 # ---------------------------------------------------------------- verbs of a fit
 
 
+class Training(NamedTuple):
+    """A fit of which all is settled: what it trains, and on which rows."""
+
+    model: Model
+    net: Any
+    members: list[Member]
+    rows: list[Rows]
+    valid_rows: list[Rows] | None
+    best: BestEpoch | None
+    table: Table
+    shares: list[Share]
+
+
 def check_together(parameters, X_val=None, y_val=None, sample_weight_val=None):
     """Check what several arguments or parameters have to agree on."""
     if parameters.oob_score and not parameters.bootstrap:
@@ -339,10 +375,10 @@ def make_generators(parameters, k):
     return [_device.Generators(each, device) for each in seeds]
 
 
-def make_model(plan, target, generators, table, earlier):
+def make_model(plan, target, generators, table, earlier, memo=call):
     """Start a model with the statistics of the training rows, or go on with an earlier one."""
     if earlier is None:
-        return Model.start(plan, target, generators, table)
+        return Model.start(plan, target, generators, table, memo)
     if plan.device != "auto":
         device = _device.resolve_device(plan.device)
         if device.type != earlier.device.type:

@@ -13,7 +13,7 @@ from torch import nn
 
 from . import _device
 from ._forward import Forward, forward_rows, widest_layer
-from ._rows import Rows, encode
+from ._rows import Rows, call, encode
 from ._validation import check_outputs
 from .architectures import build_network, multiply_adds
 from .encodings import chunk_slices, encoder_from, learn_encoder
@@ -69,12 +69,12 @@ class Model:
         self._doubles = [_DoubleCopy() for _ in self.members]
 
     @classmethod
-    def start(cls, plan, target, generators, table):
+    def start(cls, plan, target, generators, table, memo=call):
         """Learn the statistics of the training rows and build the networks."""
         codes = plan.encoding if isinstance(plan.encoding, tuple) else (plan.encoding,)
         codes = codes[: len(generators)]
         learned = {
-            code: learn_encoder(table.X, table.weight, plan.standardize, code)
+            code: memo(learn_encoder, table.X, table.weight, plan.standardize, code)
             for code in dict.fromkeys(codes)
         }
         return cls(plan, target, generators, [learned[code] for code in codes])
@@ -150,11 +150,11 @@ class Model:
         """Encode raw rows as the first network sees them."""
         return encode(X, self.encoders[0], self.device, self.dtype)
 
-    def rows(self, table, training=False):
+    def rows(self, table, training=False, memo=call):
         """Encode a table and put it on the device, once for each encoder; target and weights are shared."""
         tensors = self.target.tensors(table, self.device, self.dtype, training)
-        made = {id(encoder): encode(table.X, encoder, self.device, self.dtype) for encoder in self.encoders}
-        return [Rows(made[id(member.encoder)], *tensors) for member in self.members]
+        made = {e: memo(encode, table.X, e, self.device, self.dtype) for e in set(self.encoders)}
+        return [Rows(made[member.encoder], *tensors) for member in self.members]
 
     # ------------------------------------------------------------ prediction
 

@@ -12,10 +12,12 @@ from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
+from torch import nn
 
 from ._device import without_waiting
 from .encodings import as_float64, chunk_slices
@@ -61,6 +63,30 @@ class Subset:
 
 
 # ---------------------------------------------------------------- encoding
+
+
+def call(function, *arguments):
+    """Call a function: the `Memo` of a fit that shares its rows with no other."""
+    return function(*arguments)
+
+
+class Memo:
+    """Calls functions, and remembers what they made of the same arguments.
+
+    Fits of the same rows so share their encoders and their encoded inputs. Rows are known by their content,
+    since each fit has checked, and perhaps converted, the user's.
+    """
+
+    def __init__(self):
+        self._made = {}
+
+    def __call__(self, function, *arguments):
+        """Call a function, or return what it has made before."""
+        known = [id(a) if isinstance(a, nn.Module) else joblib.hash(a) for a in arguments]
+        key = (function, *known)
+        if key not in self._made:
+            self._made[key] = function(*arguments), arguments  # modules live on, and so do their identities
+        return self._made[key][0]
 
 
 class LazyInputs:

@@ -28,7 +28,7 @@ from skorch.callbacks import (
 from skorch.callbacks.training import InputShapeSetter
 from skorch.history import History
 
-from ._engine import Engine, NonFiniteLoss, Observer, not_finite
+from ._engine import Engine, NonFiniteLoss, Observer, average_losses, not_finite, raise_if_not_finite
 from ._forward import Forward, forward_rows, widest_layer
 from ._optimizers import carry_over, make_optimizer
 from ._rows import Rows, encode, n_batches
@@ -348,30 +348,49 @@ class _Net(NeuralNet):
 
     def _run_epochs(self, engine, rows, valid, n_epochs):
         """Loop over epochs until they are done, or no member goes on."""
-        least = {key: min([math.inf, *(row[key] for row in self.history if key in row)]) for key in KEYS}
+        self.begin_epochs()
         engine.begin(n_epochs)
         for _ in range(n_epochs):
             self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
             if engine.observer.may_touch:
                 engine.follow(self.optimizer_, self.criterion_)
             engine.begin_epoch()
-            losses = engine.run_epoch(len(self.history))
-            self._write_epoch(losses, engine, least)
+            engine.run_epoch()
+            raise_if_not_finite(engine.active, len(self.history))
+            self.write_epoch(engine.members, engine.n_turns, engine.observer.batches)
             self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
             self.stop_ = engine.end_epoch(len(self.history)) or self.stop_
             if self.stop_:
                 break
 
-    def _write_epoch(self, losses, engine, least):
-        """Write an epoch's row of the history; without batch hooks, it has one entry for each phase."""
-        epoch, first = self.history[-1], engine.members[0]
-        for (phase, loss), rows in zip(losses.items(), (first.rows, first.valid), strict=False):
+    def begin_epochs(self):
+        """Look for the least losses that the history has."""
+        self._least = {
+            key: min([math.inf, *(row[key] for row in self.history if key in row)]) for key in KEYS
+        }
+
+    def write_epoch(self, members, n_turns, seen=False):
+        """Write an epoch's row of the history.
+
+        Parameters
+        ----------
+        members : list of Member
+            Those of this net.
+        n_turns : dict of str to int
+            The number of batches in each phase.
+        seen : bool, default=False
+            Whether hooks have written an entry for each batch; else there is one for each phase.
+        """
+        epoch, first = self.history[-1], members[0]
+        for (phase, loss), rows in zip(
+            average_losses(members).items(), (first.rows, first.valid), strict=False
+        ):
             key = phase + "_loss"
-            if not engine.observer.batches:
+            if not seen:
                 epoch["batches"].append({phase + "_batch_size": len(rows), key: loss})
-            epoch[phase + "_batch_count"] = engine.n_turns[phase]
-            epoch[key], epoch[key + "_best"] = loss, loss < least[key]
-            least[key] = min(loss, least[key])
+            epoch[phase + "_batch_count"] = n_turns[phase]
+            epoch[key], epoch[key + "_best"] = loss, loss < self._least[key]
+            self._least[key] = min(loss, self._least[key])
 
     def _drop_unfinished_epoch(self):
         if self.history and "train_loss" not in self.history[-1]:

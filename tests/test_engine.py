@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sksnn import _step
-from sksnn._engine import Engine, NonFiniteLoss, Observer, not_finite
+from sksnn._engine import Engine, NonFiniteLoss, Observer, not_finite, raise_if_not_finite
 from sksnn._members import BestEpoch, Member
 from sksnn._optimizers import OPTIMIZERS, make_optimizer
 from sksnn._plan import Plan
@@ -69,7 +69,8 @@ def train(members, n_epochs=6, way=None, optimizer=None, **changes):
         member.curve = []
     for epoch in range(1, n_epochs + 1):
         engine.begin_epoch()
-        engine.run_epoch(epoch)
+        engine.run_epoch()
+        raise_if_not_finite(engine.active, epoch)
         for member in engine.active:
             member.curve.append(dict(member.losses))
         if engine.end_epoch(epoch):
@@ -341,11 +342,11 @@ def test_an_observer_sees_the_batches_of_each_member_and_may_replace_parameters(
     watch = Watch(batches=True, gradients=True, may_touch=True)
     engine = Engine(members, torch.optim.Adam(parameters), PLAN, watch)
     assert engine.ways[0].is_intact() and not engine.ways[0]._is_released
-    engine.run_epoch(1)
+    engine.run_epoch()
     assert engine.ways[0]._is_released
     assert seen == [(16, True, True)] * 4 + [(8, True, True)] * 2 + [(15, False, True)] * 2
     frozen = members[0].network.layers[0].weight.clone()
-    engine.run_epoch(2)
+    engine.run_epoch()
     assert torch.equal(members[0].network.layers[0].weight, frozen)
 
 
