@@ -365,9 +365,8 @@ class _Net(NeuralNet):
 
     def begin_epochs(self):
         """Look for the least losses that the history has."""
-        self._least = {
-            key: min([math.inf, *(row[key] for row in self.history if key in row)]) for key in KEYS
-        }
+        found = {key: [row[key] for row in self.history if key in row] for key in KEYS}
+        self._least = {key: min(losses, default=math.inf) for key, losses in found.items()}
 
     def write_epoch(self, members, n_turns, seen=False):
         """Write an epoch's row of the history.
@@ -381,10 +380,8 @@ class _Net(NeuralNet):
         seen : bool, default=False
             Whether hooks have written an entry for each batch; else there is one for each phase.
         """
-        epoch, first = self.history[-1], members[0]
-        for (phase, loss), rows in zip(
-            average_losses(members).items(), (first.rows, first.valid), strict=False
-        ):
+        epoch, losses = self.history[-1], average_losses(members)
+        for (phase, loss), rows in zip(losses.items(), (members[0].rows, members[0].valid), strict=False):
             key = phase + "_loss"
             if not seen:
                 epoch["batches"].append({phase + "_batch_size": len(rows), key: loss})
