@@ -164,9 +164,7 @@ class Engine:
         sums : Tensor of shape (n_active, 2), on the device
             For each member the sum of its losses over labels, and the number of labels.
         """
-        for member in self.active:
-            member.module.train()
-            member.criterion.train()
+        self._set_mode(training=True)
         found: list[tuple[list, list]] = [([], []) for _ in self.ways]
         self.n_turns["train"] = 0
         for batches in zip_longest(*[way.batches(self.plan.batch_size) for way in self.ways]):
@@ -186,9 +184,7 @@ class Engine:
     @torch.no_grad()
     def validate(self, observer):
         """Compute the losses of the validation rows, without a gradient; return what `train` returns."""
-        for member in self.active:
-            member.module.eval()
-            member.criterion.eval()
+        self._set_mode(training=False)
         sums = []
         for member in self.active:
             losses, n_labels = [], []
@@ -204,6 +200,14 @@ class Engine:
             sums.append(weighted_sum(losses, n_labels))
             self.n_turns["valid"] = len(losses)
         return sums[0] if len(sums) == 1 else torch.cat(sums)
+
+    def _set_mode(self, training):
+        """Put modules and losses into training mode, or into evaluation mode."""
+        for member in self.active:
+            # To walk through many modules takes as long as a step.
+            if self.observer.may_touch or member.module.training != training:
+                member.module.train(training)
+            member.criterion.train(training)
 
     def end_epoch(self, epoch):
         """Lower the rates, keep what is best, stop members without progress; return whether all are done.

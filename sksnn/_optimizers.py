@@ -97,3 +97,26 @@ def carry_over(optimizer, state, moments, rates):
         group.pop("initial_lr", None)
         group.update({**new, **kept})
         group.setdefault("initial_lr", group["lr"])
+
+
+def unite(optimizers):
+    """Make one optimizer of several of a class: what has equal settings is one group."""
+    groups: dict = {}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            settings = {name: value for name, value in group.items() if name != "params"}
+            groups.setdefault(repr(settings), {**settings, "params": []})["params"] += group["params"]
+    united = type(optimizers[0])(list(groups.values()))
+    for optimizer in optimizers:
+        united.state.update(optimizer.state)
+    return united
+
+
+def divide(united, optimizers):
+    """Give several optimizers back what the one that `unite` has made of them has become."""
+    groups = {id(p): group for group in united.param_groups for p in group["params"]}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            settings = groups[id(group["params"][0])]
+            group.update({name: value for name, value in settings.items() if name != "params"})
+            optimizer.state.update({p: united.state[p] for p in group["params"] if p in united.state})
