@@ -8,6 +8,7 @@ and ends, and hands on what its callbacks want to see (`Observer`).
 
 import inspect
 import math
+import warnings
 from itertools import zip_longest
 
 import torch
@@ -117,10 +118,22 @@ class Engine:
 
     # ------------------------------------------------------------ epochs
 
-    def begin(self, n_epochs):
-        """Begin to train for so many epochs, from the optimizer's present rates."""
+    def begin(self, n_epochs, n_done=0):
+        """Begin to train from the optimizer's present rates.
+
+        Parameters
+        ----------
+        n_epochs : int
+            The epochs that the schedule of the rates is for, which may be more than are trained.
+        n_done : int, default=0
+            The first of them, which have been trained before.
+        """
         if self.plan.lr_schedule == "cosine":
             self.schedule = CosineAnnealingLR(self.optimizer, n_epochs)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's: no step of the optimizer between two of the rates
+                for _ in range(n_done):
+                    self.schedule.step()
 
     def begin_epoch(self):
         """Begin an epoch; in the first of a fit that goes on, look at the weights that it begins with."""

@@ -215,11 +215,11 @@ class BaseSNN(BaseEstimator):
             members = make_members(model, net.criterion_, table, rows, valid_rows, shares, best)
         return Training(model, net, members, rows, valid_rows, best, table, shares)
 
-    def _train(self, training, n_epochs):
-        """Train for some epochs, and publish the model, also if training is interrupted."""
+    def _train(self, training, n_epochs, horizon=None):
+        """Train for some epochs (of a longer `horizon`), and publish the model, also if interrupted."""
         rows, valid = net_rows(training.rows), net_rows(training.valid_rows)
         with self._publishing(training), training.model.training():
-            training.net.train(training.members, rows, valid, n_epochs)
+            training.net.train(training.members, rows, valid, n_epochs, horizon)
 
     @contextmanager
     def _publishing(self, training):

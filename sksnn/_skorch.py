@@ -310,7 +310,7 @@ class _Net(NeuralNet):
 
     # training
 
-    def train(self, members, rows, valid, n_epochs):
+    def train(self, members, rows, valid, n_epochs, horizon=None):
         """Train networks for some epochs.
 
         Parameters
@@ -320,6 +320,8 @@ class _Net(NeuralNet):
         rows, valid : NetRows
             The training rows and the validation rows (or None) that callbacks see.
         n_epochs : int
+        horizon : int, default=None
+            The epochs that the schedule of the rates is for; None are those that are trained.
 
         Raises
         ------
@@ -332,6 +334,7 @@ class _Net(NeuralNet):
             try:
                 with torch.enable_grad(), suppress(StopTraining):
                     self.notify("on_train_begin", X=rows, y=rows.y)
+                    engine.begin(horizon or n_epochs)
                     self._run_epochs(engine, rows, valid, n_epochs)
             finally:
                 self._drop_unfinished_epoch()
@@ -349,7 +352,6 @@ class _Net(NeuralNet):
     def _run_epochs(self, engine, rows, valid, n_epochs):
         """Loop over epochs until they are done, or no member goes on."""
         self.begin_epochs()
-        engine.begin(n_epochs)
         for _ in range(n_epochs):
             self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
             if engine.observer.may_touch:

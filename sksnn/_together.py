@@ -22,9 +22,12 @@ class Fit:
     Parameters
     ----------
     estimator : SNNClassifier or SNNRegressor
-        Not fitted; in the end what its own `fit` would have made of it.
+        In the end it is what its own `fit` would have made of it. One that has been fitted goes on, up to
+        `max_epochs` epochs in all.
     *data
         What `fit` is called with.
+    horizon : int, default=None
+        The epochs that the schedule of the rates is for; None is the estimator's `max_epochs`.
     **params
         Further arguments of `fit`.
 
@@ -34,16 +37,28 @@ class Fit:
         What is to be trained.
     error : Exception or None
         Why the fit has failed.
+    may_go_on : bool
+        Whether a fit of more epochs, to the same horizon, would be the same as one that goes on from here.
+    seconds : float
+        Its time; of what was done for several fits at once, its share.
     """
 
-    def __init__(self, estimator, *data, **params):
+    def __init__(self, estimator, *data, horizon=None, **params):
         self.estimator, self.data, self.params = estimator, data, params
+        self.horizon = horizon or estimator.max_epochs
         self.training: Any = None
         self.error: Exception | None = None
+        self.may_go_on, self.seconds = False, 0.0
+
+    @property
+    def n_done(self):
+        """The epochs that have been trained before."""
+        return len(self.training.model.history)
 
     @contextmanager
     def attempting(self):
-        """Note the error that ends a block, after which the estimator is not fitted."""
+        """Note the time of a block, and the error that ends it, after which the estimator is not fitted."""
+        start = time.perf_counter()
         try:
             yield
         except BaseException as error:
@@ -51,19 +66,21 @@ class Fit:
             if not isinstance(error, Exception):
                 raise
             self.error = without_frames(error)
+        self.seconds += time.perf_counter() - start
 
     def prepare(self, memo):
         """Settle what is to be trained."""
         with self.attempting(), _device.as_imported():
             bound = inspect.signature(self.estimator.fit).bind(*self.data, **self.params)
             self.estimator._validate_params()
-            self.training = self.estimator._prepare(None, **bound.arguments, memo=memo)
+            earlier = vars(self.estimator).get("_model")
+            self.training = self.estimator._prepare(earlier, **bound.arguments, memo=memo)
 
     def train_alone(self):
         """Train what cannot be trained with others."""
         training, self.training = self.training, None
         with self.attempting(), _device.as_imported():
-            self.estimator._train(training, self.estimator.max_epochs)
+            self.estimator._train(training, self.estimator.max_epochs, self.horizon)
             self.estimator._look_back(training)
 
     def finish(self, failure):
@@ -73,7 +90,10 @@ class Fit:
             with self.estimator._publishing(training):
                 if failure is not None:
                     raise failure
-            self.estimator._look_back(training)
+            if self.horizon == self.estimator.max_epochs:
+                self.estimator._look_back(training)
+            else:
+                self.may_go_on = training.model.resumes = training.best is None
 
 
 def without_frames(error):
@@ -82,7 +102,7 @@ def without_frames(error):
     return error
 
 
-def fit_together(fits, advance=None):
+def fit_together(fits, advance=None, done=None):
     """Fit estimators, in as few loops as their settings and memory allow.
 
     Parameters
@@ -91,21 +111,28 @@ def fit_together(fits, advance=None):
         Each ends with a fitted estimator or an error.
     advance : callable, default=None
         Called with the number of fits, a float, that have been done since.
+    done : callable, default=None
+        Called with each fit that has ended.
     """
-    advance = advance or (lambda n_fits: None)
-    memo, loops = Memo(), {}
+    advance, done = advance or (lambda n_fits: None), done or (lambda fit: None)
+    memo = Memo()
+    loops: dict = {}
     for fit in fits:
         fit.prepare(memo)
         if fit.error is None:
             loops.setdefault(loop_of(fit), []).append(fit)
         else:
             advance(1)
+            done(fit)
     for fit in loops.pop(None, []):
         fit.train_alone()
         advance(1)
+        done(fit)
     for alike in loops.values():
         for part in cut_by_memory(alike):
             train_in_one_loop(part, advance)
+            for fit in part:
+                done(fit)
 
 
 def loop_of(fit):
@@ -117,12 +144,13 @@ def loop_of(fit):
         return None
     shared = plan.batch_size, plan.lr_schedule, plan.max_grad_norm, plan.precision, plan.n_outputs
     watches = members[0].valid is not None
-    return type(net.optimizer_), estimator.max_epochs, model.device, watches, *shared
+    return type(net.optimizer_), estimator.max_epochs, fit.horizon, fit.n_done, model.device, watches, *shared
 
 
 def cut_by_memory(fits):
     """Cut fits into lists whose networks are trained within `LOOP_BYTES`."""
-    part, used = [], 0
+    part: list[Fit] = []
+    used = 0
     for fit in fits:
         parameters = [p for network in fit.training.model.module.networks for p in network.parameters()]
         size = 4 * sum(p.numel() * p.element_size() for p in parameters)  # gradients and two moments beside
@@ -136,15 +164,29 @@ def cut_by_memory(fits):
 
 def train_in_one_loop(fits, advance):
     """Train what is ready; finish each fit."""
-    trainings, n_epochs = [fit.training for fit in fits], fits[0].estimator.max_epochs
+    trainings, first = [fit.training for fit in fits], fits[0]
+    epochs = range(first.n_done + 1, first.estimator.max_epochs + 1)
+    start = time.perf_counter()
     with trainings[0].model.training():
-        failures = run_epochs(trainings, n_epochs, lambda: advance(len(fits) / n_epochs))
+        failures = run_epochs(trainings, epochs, first.horizon, lambda: advance(len(fits) / len(epochs)))
+    seconds = (time.perf_counter() - start) / len(fits)
     for i, fit in enumerate(fits):
+        fit.seconds += seconds
         fit.finish(failures.get(i))
 
 
-def run_epochs(trainings, n_epochs, advance):
+def run_epochs(trainings, epochs, horizon, advance):
     """Train the networks of several fits for some epochs, or until each has stopped.
+
+    Parameters
+    ----------
+    trainings : list of Training
+    epochs : range
+        Their numbers, from 1 in a fit that does not go on.
+    horizon : int
+        The number of epochs that the schedule of the rates is for.
+    advance : callable
+        Called after each epoch.
 
     Returns
     -------
@@ -162,8 +204,8 @@ def run_epochs(trainings, n_epochs, advance):
     for training in trainings:
         training.net.begin_epochs()
     try:
-        engine.begin(n_epochs)
-        for epoch in range(1, n_epochs + 1):
+        engine.begin(horizon, epochs.start - 1)
+        for epoch in epochs:
             start = time.perf_counter()
             engine.begin_epoch()
             engine.run_epoch()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .networks import SNN, Dropout, check_masks, lecun_linear
+from .networks import SNN, Dropout, check_masks, lecun_linear, undrawn_linear
 
 __all__ = [
     "ARCHITECTURES",
@@ -37,8 +37,7 @@ GATE_BIAS = -2.0
 
 def he_linear(n_inputs, n_outputs, generator=None, bias=True):
     """Make a linear layer with weights from N(0, 2 / fan_in), arXiv:1502.01852, and zero biases."""
-    # nn.Linear(...) would draw initial weights from the global generator.
-    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs, bias=bias)
+    layer = undrawn_linear(n_inputs, n_outputs, bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
     if bias:
         nn.init.zeros_(layer.bias)

@@ -95,10 +95,24 @@ def lecun_normal_(weight, generator=None):
     return nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="linear", generator=generator)
 
 
+class _Undrawn(nn.Linear):
+    def reset_parameters(self):
+        """Draw nothing."""
+
+
+def undrawn_linear(n_inputs, n_outputs, bias=True):
+    """Make a linear layer whose weights are still to be drawn.
+
+    nn.Linear(...) would draw them from the global generator; ``nn.utils.skip_init`` takes ten times as long.
+    """
+    layer = _Undrawn(n_inputs, n_outputs, bias)
+    layer.__class__ = nn.Linear  # type: ignore[assignment]
+    return layer
+
+
 def lecun_linear(n_inputs, n_outputs, generator=None):
     """Make a linear layer with LeCun-normal weights and zero biases."""
-    # nn.Linear(...) would draw initial weights from the global generator.
-    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
+    layer = undrawn_linear(n_inputs, n_outputs)
     lecun_normal_(layer.weight, generator)
     nn.init.zeros_(layer.bias)
     return layer
