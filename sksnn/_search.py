@@ -23,6 +23,9 @@ from ._together import Fit, fit_together
 # Fits that are handed to a worker at once.
 MOST_TOGETHER = 64
 
+# The bar of a search, which moves by parts of fits.
+BAR = "{l_bar}{bar}| {n:.0f}/{total} fits [{elapsed}<{remaining}]"
+
 # Parameters that do not keep networks out of a stack.
 FREE = ("lr", "weight_decay", "random_state")
 
@@ -320,7 +323,7 @@ class Run:
         """Fit jobs, in this process or by workers; put their outcomes beside the others."""
         n_workers = joblib.effective_n_jobs(search.n_jobs)
         parts, fit_params = cut_into_parts(jobs, n_workers), self.routed.estimator.fit
-        with tqdm(total=len(jobs), unit="fit", disable=not search.verbose) as bar:
+        with tqdm(total=len(jobs), bar_format=BAR, disable=not search.verbose) as bar:
             if n_workers == 1:
                 for part in parts:
                     fit_jobs(self.X, self.y, fit_params, part, False, bar.update, outcomes)

@@ -44,7 +44,9 @@ class _TrainedTogether(BaseSearchCV):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
-        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            The rows, as the estimator takes them.
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs), default=None
+            The target; None for an estimator without one.
         **params : dict
             For the estimator's `fit`, the scorer and the splitter, as in scikit-learn's search: arrays with
             a value for each row are split like X.
@@ -123,7 +125,9 @@ class _EpochsHalved(_TrainedTogether, BaseSuccessiveHalving):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
-        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            The rows, as the estimator takes them.
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs), default=None
+            The target; None for an estimator without one.
         **params : dict
             For the estimator's `fit`, the scorer and the splitter, as in scikit-learn's search.
 
@@ -162,13 +166,27 @@ class SNNGridSearchCV(_TrainedTogether, GridSearchCV):
         scikit-learn does.
     param_grid : dict or list of dict
         Values to try for each parameter, also those of a pipeline's steps.
+    scoring : str, callable, list, tuple or dict, default=None
+        What candidates are scored by; None is the estimator's `score`.
+    n_jobs : int, default=None
+        Number of workers, which are given stacks of networks to train.
+    refit : bool, str or callable, default=True
+        Whether the best candidate is fitted to all rows. With several scores: the name of the one that
+        counts, or a function of `cv_results_` that returns an index.
+    cv : int, splitter or iterable, default=None
+        The folds, as in scikit-learn.
+    verbose : int, default=0
+        1 shows a bar of the fits that are left, more prints each score.
+    pre_dispatch : int or str, default="2*n_jobs"
+        How many tasks are sent to workers ahead of time.
+    error_score : "raise" or number, default=np.nan
+        The score of a candidate whose fit fails.
+    return_train_score : bool, default=False
+        Whether training rows are scored, too.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
         called again: fits of the same parameters, data and versions are read, not trained. Other searches
         may share it; delete it when it is not needed any more.
-    ...
-        All others are those of :class:`sklearn.model_selection.GridSearchCV`. With ``verbose=1`` a bar
-        shows the fits that are left. `n_jobs` workers train stacks, not single fits.
 
     Attributes
     ----------
@@ -240,13 +258,31 @@ class SNNRandomizedSearchCV(_TrainedTogether, RandomizedSearchCV):
         scikit-learn does.
     param_distributions : dict or list of dict
         Values to draw from for each parameter: lists, or distributions with ``rvs``.
+    n_iter : int, default=10
+        Number of candidates.
+    scoring : str, callable, list, tuple or dict, default=None
+        What candidates are scored by; None is the estimator's `score`.
+    n_jobs : int, default=None
+        Number of workers, which are given stacks of networks to train.
+    refit : bool, str or callable, default=True
+        Whether the best candidate is fitted to all rows. With several scores: the name of the one that
+        counts, or a function of `cv_results_` that returns an index.
+    cv : int, splitter or iterable, default=None
+        The folds, as in scikit-learn.
+    verbose : int, default=0
+        1 shows a bar of the fits that are left, more prints each score.
+    pre_dispatch : int or str, default="2*n_jobs"
+        How many tasks are sent to workers ahead of time.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the candidates.
+    error_score : "raise" or number, default=np.nan
+        The score of a candidate whose fit fails.
+    return_train_score : bool, default=False
+        Whether training rows are scored, too.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
         called again: fits of the same parameters, data and versions are read, not trained. Other searches
         may share it; delete it when it is not needed any more.
-    ...
-        All others are those of :class:`sklearn.model_selection.RandomizedSearchCV`. With ``verbose=1`` a bar
-        shows the fits that are left. `n_jobs` workers train stacks, not single fits.
 
     Attributes
     ----------
@@ -314,6 +350,8 @@ multimetric_
 class SNNHalvingGridSearchCV(_EpochsHalved, HalvingGridSearchCV):
     """scikit-learn's HalvingGridSearchCV over epochs, with candidates that are trained together.
 
+    scikit-learn calls its searches by halving experimental: their interface may change.
+
     Networks of equal layers and equally many training rows are trained in one stack, whatever their
     learning rate, weight decay, seed and fold; the others take turns. Results are those of scikit-learn's
     search, to rounding.
@@ -325,22 +363,41 @@ class SNNHalvingGridSearchCV(_EpochsHalved, HalvingGridSearchCV):
         scikit-learn does.
     param_grid : dict or list of dict
         Values to try for each parameter, also those of a pipeline's steps.
+    factor : float, default=3
+        A round goes on with one of so many candidates, for so many times the epochs.
     resource : str, default="max_epochs"
         What each round has more of than the one before. With the epochs of the network (also in a pipeline,
         whose prefix is added) all rounds are parts of one training: their learning rates follow one schedule
-        over `max_resources` epochs, and a round's survivors go on where they were. So the last round has
-        the scores of :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round
-        trains anew.
-    max_resources : int, default="auto"
+        over `max_resources` epochs, and survivors go on where they were. So the last round has the scores of
+        :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round trains anew.
+    max_resources : int or "auto", default="auto"
         The resource of the last round; "auto" are the estimator's `max_epochs`, or all rows.
+    min_resources : int, "exhaust" or "smallest", default="exhaust"
+        The resource of the first round: a number, the least, or ("exhaust") so much that the last round has
+        `max_resources`.
+    aggressive_elimination : bool, default=False
+        Whether rounds of the least resource are added where candidates are too many for it.
+    cv : int, splitter or iterable, default=5
+        The folds, as in scikit-learn.
+    scoring : str, callable, list, tuple or dict, default=None
+        What candidates are scored by; None is the estimator's `score`.
+    refit : bool, str or callable, default=True
+        Whether the best candidate is fitted to all rows. With several scores: the name of the one that
+        counts, or a function of `cv_results_` that returns an index.
+    error_score : "raise" or number, default=np.nan
+        The score of a candidate whose fit fails.
+    return_train_score : bool, default=True
+        Whether training rows are scored, too.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the candidates.
+    n_jobs : int, default=None
+        Number of workers, which are given stacks of networks to train.
+    verbose : int, default=0
+        1 shows a bar of the fits that are left, more prints each score.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
         called again: fits of the same parameters, data and versions are read, not trained. Other searches
         may share it; delete it when it is not needed any more.
-    ...
-        All others are those of :class:`sklearn.model_selection.HalvingGridSearchCV`, which
-        scikit-learn calls experimental. With ``verbose=1`` a bar shows the fits that are left. `n_jobs`
-        workers train stacks, not single fits.
 
     Attributes
     ----------
@@ -414,6 +471,8 @@ multimetric_
 class SNNHalvingRandomSearchCV(_EpochsHalved, HalvingRandomSearchCV):
     """scikit-learn's HalvingRandomSearchCV over epochs, with candidates that are trained together.
 
+    scikit-learn calls its searches by halving experimental: their interface may change.
+
     Networks of equal layers and equally many training rows are trained in one stack, whatever their
     learning rate, weight decay, seed and fold; the others take turns. Results are those of scikit-learn's
     search, to rounding.
@@ -425,22 +484,43 @@ class SNNHalvingRandomSearchCV(_EpochsHalved, HalvingRandomSearchCV):
         scikit-learn does.
     param_distributions : dict or list of dict
         Values to draw from for each parameter: lists, or distributions with ``rvs``.
+    n_candidates : int or "exhaust", default="exhaust"
+        Number of candidates; "exhaust" are as many as use all resources.
+    factor : float, default=3
+        A round goes on with one of so many candidates, for so many times the epochs.
     resource : str, default="max_epochs"
         What each round has more of than the one before. With the epochs of the network (also in a pipeline,
         whose prefix is added) all rounds are parts of one training: their learning rates follow one schedule
-        over `max_resources` epochs, and a round's survivors go on where they were. So the last round has
-        the scores of :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round
-        trains anew.
-    max_resources : int, default="auto"
+        over `max_resources` epochs, and survivors go on where they were. So the last round has the scores of
+        :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round trains anew.
+    max_resources : int or "auto", default="auto"
         The resource of the last round; "auto" are the estimator's `max_epochs`, or all rows.
+    min_resources : int, "exhaust" or "smallest", default="smallest"
+        The resource of the first round: a number, the least, or ("exhaust") so much that the last round has
+        `max_resources`.
+    aggressive_elimination : bool, default=False
+        Whether rounds of the least resource are added where candidates are too many for it.
+    cv : int, splitter or iterable, default=5
+        The folds, as in scikit-learn.
+    scoring : str, callable, list, tuple or dict, default=None
+        What candidates are scored by; None is the estimator's `score`.
+    refit : bool, str or callable, default=True
+        Whether the best candidate is fitted to all rows. With several scores: the name of the one that
+        counts, or a function of `cv_results_` that returns an index.
+    error_score : "raise" or number, default=np.nan
+        The score of a candidate whose fit fails.
+    return_train_score : bool, default=True
+        Whether training rows are scored, too.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the candidates.
+    n_jobs : int, default=None
+        Number of workers, which are given stacks of networks to train.
+    verbose : int, default=0
+        1 shows a bar of the fits that are left, more prints each score.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
         called again: fits of the same parameters, data and versions are read, not trained. Other searches
         may share it; delete it when it is not needed any more.
-    ...
-        All others are those of :class:`sklearn.model_selection.HalvingRandomSearchCV`, which
-        scikit-learn calls experimental. With ``verbose=1`` a bar shows the fits that are left. `n_jobs`
-        workers train stacks, not single fits.
 
     Attributes
     ----------
