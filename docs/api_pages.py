@@ -55,7 +55,8 @@ def own_members(cls):
             members |= {
                 name: isinstance(value, property)
                 for name, value in vars(base).items()
-                if not re.match("_|set_.*_request$", name) and (callable(value) or hasattr(value, "__get__"))
+                if not re.match("_|set_.*_request$|set_params$", name)
+                and (callable(value) or hasattr(value, "__get__"))
             }
     for field in getattr(cls, "_fields", ()):  # a named tuple's: its docstring describes them
         del members[field]

@@ -10,10 +10,11 @@ import inspect
 import math
 import warnings
 from itertools import zip_longest
+from time import monotonic
 
 import torch
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 from ._device import without_waiting
 from ._forward import Forward
@@ -83,7 +84,7 @@ class Engine:
         self.forward = Forward(plan.n_outputs, not plan.is_named, plan.precision == "bf16")
         closure = inspect.signature(optimizer.step).parameters.get("closure")
         self.needs_closure = closure is not None and closure.default is inspect.Parameter.empty
-        self.schedule = None
+        self.schedule: LRScheduler | None = None
         watched = {member.valid is not None for member in members}
         if len(watched) > 1 or any(m.best is not None and m.valid is None for m in members):
             raise ValueError("members must all have validation rows, or none; BestEpoch needs them.")
@@ -128,12 +129,24 @@ class Engine:
         n_done : int, default=0
             The first of them, which have been trained before.
         """
-        if self.plan.lr_schedule == "cosine":
+        self._began, self._n_epochs, self._n_done = monotonic(), n_epochs, n_done
+        if self.plan.lr_schedule == "cosine" and self.plan.max_time is None:
             self.schedule = CosineAnnealingLR(self.optimizer, n_epochs)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's: no step of the optimizer between two of the rates
                 for _ in range(n_done):
                     self.schedule.step()
+        elif self.plan.lr_schedule == "cosine":
+            self.schedule = LambdaLR(self.optimizer, self._timed_cosine)
+
+    def _time_used(self):
+        """Return the share of the time that is over; 0 without a limit."""
+        return 0.0 if self.plan.max_time is None else (monotonic() - self._began) / self.plan.max_time
+
+    def _timed_cosine(self, _):
+        """Return the factor of the rates by the share of the time or of the epochs, whichever is larger."""
+        progress = min(1.0, max(self._time_used(), self._n_done / self._n_epochs))
+        return (1 + math.cos(math.pi * progress)) / 2
 
     def begin_epoch(self):
         """Begin an epoch; in the first of a fit that goes on, look at the weights that it begins with."""
@@ -141,9 +154,11 @@ class Engine:
             self._notice_touches()
         if any(best.is_due for best, _ in self._watching):
             losses = mean_losses({"valid": self.validate(Observer())})["valid"]
-            found = {id(member): loss for member, loss in zip(self.active, losses, strict=True)}
+            for member, loss in zip(self.active, losses, strict=True):
+                member.losses["valid"] = loss
+                member.score()
             for best, members in self._watching:
-                best.begin_with(sum(found[id(member)] for member in members) / len(members))
+                best.begin_with(mean_objective(members))
 
     def follow(self, optimizer, criterion):
         """Go on with what a callback has put in place of the optimizer, the loss, or a network."""
@@ -200,7 +215,7 @@ class Engine:
         self._set_mode(training=False)
         sums = []
         for member in self.active:
-            losses, n_labels = [], []
+            losses, n_labels, outputs = [], [], []
             for batch in member.valid.batches(max(self.plan.batch_size, member.validation_size)):
                 if observer.batches:
                     observer.begin_batch(batch, False)
@@ -208,9 +223,11 @@ class Engine:
                     output = self.forward(member.network, batch.inputs)
                 losses.append(member.criterion(output, batch.y, batch.weight))
                 n_labels.append(member.criterion.n_labels(batch.y))
+                outputs += [] if member.scorer is None else [output]
                 if observer.batches:
                     observer.end_batch(batch, False, losses[-1], output)
             sums.append(weighted_sum(losses, n_labels))
+            member.outputs = torch.cat(outputs) if outputs else None
             self.n_turns["valid"] = len(losses)
         return sums[0] if len(sums) == 1 else torch.cat(sums)
 
@@ -223,19 +240,20 @@ class Engine:
             member.criterion.train(training)
 
     def end_epoch(self, epoch):
-        """Lower the rates, keep what is best, stop members without progress; return whether all are done.
+        """Lower the rates, keep what is best, stop members without progress; return whether training ends.
 
         Parameters
         ----------
         epoch : int
             Its number, counted over all fits.
         """
+        self._n_done += 1
         if self.schedule is not None:
             self.schedule.step()
         for best, members in self._watching:
-            best.end_epoch(sum(member.losses["valid"] for member in members) / len(members), epoch)
+            best.end_epoch(mean_objective(members), epoch)
         self.go_on_with([member for member in self.active if not member.end_epoch(epoch)])
-        return not self.active
+        return not self.active or self._time_used() >= 1
 
     def go_on_with(self, members):
         """Train no others any more."""
@@ -326,16 +344,32 @@ def positions(optimizer):
 
 
 def raise_if_not_finite(members, epoch):
-    """Raise NonFiniteLoss for the first member whose latest loss is not a number."""
+    """Raise NonFiniteLoss for the first member whose latest loss is not a number.
+
+    That of validation rows which decide nothing may be.
+    """
     for phase in ("train", "valid"):
         for member in members:
-            if not math.isfinite(member.losses.get(phase, 0.0)):
+            decides = phase == "train" or member.best is not None
+            if decides and not math.isfinite(member.losses.get(phase, 0.0)):
                 raise NonFiniteLoss(epoch, phase, member)
 
 
+def score(members):
+    """Score the latest outputs of members for their validation rows."""
+    for member in members:
+        member.score()
+
+
 def average_losses(members):
-    """Average what members have lost in each phase; those that are done count with their best epoch."""
-    return {phase: sum(m.losses[phase] for m in members) / len(members) for phase in members[0].losses}
+    """Average what members have lost, and scored, in each phase; those done count with their best epoch."""
+    phases = [phase for phase in ("train", "valid", "score") if phase in members[0].losses]
+    return {phase: sum(m.losses[phase] for m in members) / len(members) for phase in phases}
+
+
+def mean_objective(members):
+    """Average what the best epoch has least of."""
+    return sum(member.objective for member in members) / len(members)
 
 
 def mean_losses(sums):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -20,11 +21,13 @@ from sklearn.utils.validation import check_is_fitted
 from . import _device
 from ._divergence import Diverged, explain_divergence, warn_if_useless
 from ._engine import NonFiniteLoss
+from ._habits import explains_arguments, hint_at
 from ._members import BestEpoch, Member
 from ._model import Model
 from ._optimizers import OPTIMIZERS
 from ._plan import choose_n_estimators, make_plan
 from ._rows import Rows, Table, call
+from ._scoring import score_members
 from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
 from ._target import Target
@@ -87,10 +90,12 @@ class BaseSNN(BaseEstimator):
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "missing_label": [Real],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
@@ -102,6 +107,7 @@ class BaseSNN(BaseEstimator):
 
     # ------------------------------------------------------------ fitting
 
+    @explains_arguments
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Train the network.
@@ -116,7 +122,8 @@ class BaseSNN(BaseEstimator):
         sample_weight : array-like of shape (n_rows,), default=None
             Row weights, scaled to mean 1 over the training rows.
         X_val, y_val : array-like, default=None
-            Rows to watch for early stopping, in place of a share of X.
+            Rows to watch for early stopping, in place of a share of X. With ``early_stopping=False`` their
+            loss and score are recorded, and the fit is the same as without them.
         sample_weight_val : array-like of shape (n_val_rows,), default=None
             Weights of those rows.
 
@@ -204,7 +211,7 @@ class BaseSNN(BaseEstimator):
     def _make_ready(self, model, earlier, table, valid, shares, memo=call):
         """Encode the rows and wrap the model in a net."""
         best = None
-        if valid is not None or shares[0].valid is not None:
+        if model.plan.early_stopping:
             patience = model.plan.tol, model.plan.n_iter_no_change
             best = BestEpoch(model.module.networks, *patience, earlier and earlier.best_epoch)
         net = make_net(model, self.callbacks, self.verbose, earlier)
@@ -213,6 +220,7 @@ class BaseSNN(BaseEstimator):
             rows = model.rows(trained, True, memo)
             valid_rows = None if valid is None else model.rows(valid, memo=memo)
             members = make_members(model, net.criterion_, table, rows, valid_rows, shares, best)
+            score_members(members, self, model, table, valid, shares)
         return Training(model, net, members, rows, valid_rows, best, table, shares)
 
     def _train(self, training, n_epochs, horizon=None):
@@ -251,13 +259,15 @@ class BaseSNN(BaseEstimator):
             setattr(self, name, value)
         self.n_iter_ = len(net.history)
         self.loss_curve_ = [row["train_loss"] for row in net.history]
-        validation = [row["valid_loss"] for row in net.history if "valid_loss" in row]
-        self.validation_loss_curve_ = validation or None
+        self.validation_loss_curve_ = [r["valid_loss"] for r in net.history if "valid_loss" in r] or None
+        self.validation_scores_ = [r["valid_score"] for r in net.history if "valid_score" in r] or None
         # A Checkpoint may have put an older history back.
         self.best_epoch_ = model.best_epoch = min((best and best.best_epoch) or self.n_iter_, self.n_iter_)
 
     def _kept_loss(self):
-        """Return the training loss of the epoch whose weights are kept."""
+        """Return the training loss of the epoch whose weights are kept; the least if a score chose it."""
+        if self.validation_scores_ and self._model.plan.early_stopping:
+            return min(self.loss_curve_)
         return self.loss_curve_[self.best_epoch_ - 1] if self.loss_curve_ else np.inf
 
     def _score_out_of_bag(self, table, shares):
@@ -289,12 +299,39 @@ class BaseSNN(BaseEstimator):
     def _predict_members(self, X, read):
         """Compute the outputs of each member for raw rows, (k, n, n_outputs), and `read` them."""
         check_is_fitted(self)
-        model = self._model
-        with model.computing():
-            X = check_inputs(self, X, reset=False)
-            return read(model.target, model.member_outputs(X))
+        with self._model.computing():
+            return read(self._model.target, self._member_outputs(X))
+
+    def _member_outputs(self, X):
+        """Check raw rows and compute the outputs of each member for them."""
+        return self._model.member_outputs(check_inputs(self, X, reset=False))
 
     # ------------------------------------------------------------ scikit-learn
+
+    def set_params(self, **params):
+        """Set parameters, as scikit-learn's estimators do.
+
+        Parameters
+        ----------
+        params : dict
+            Values by the names of the parameters.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter; for some of other packages' the error names the one to use.
+        """
+        try:
+            return super().set_params(**params)
+        except (ValueError, AttributeError) as error:
+            unknown = params.keys() - self.get_params(deep=False).keys()
+            if not hint_at(unknown):
+                raise
+            raise ValueError(f"{error} {hint_at(unknown)}") from error
 
     def __sklearn_is_fitted__(self):
         return "_model" in vars(self)
@@ -354,11 +391,6 @@ def check_together(parameters, X_val=None, y_val=None, sample_weight_val=None):
         raise ValueError(f"X_val and y_val go together; got {given} without {lacking}. Give both or none.")
     if sample_weight_val is not None and X_val is None:
         raise ValueError("sample_weight_val needs X_val and y_val; got it alone. Give all three.")
-    if X_val is not None and not parameters.early_stopping:
-        raise ValueError(
-            "X_val is used for early stopping only, but early_stopping=False. Set early_stopping=True or "
-            "'auto', or leave X_val out."
-        )
 
 
 def make_generators(parameters, k):

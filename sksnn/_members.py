@@ -25,12 +25,18 @@ class Member:
         Keeps the weights of the best epoch, perhaps for several members; None keeps those of the last.
     sources : callable, default=nullcontext
         Makes the context in which the network draws random numbers.
+
+    Attributes
+    ----------
+    scorer : callable or None
+        Turns the network's outputs for its validation rows into a score, more of which is better; None lets
+        their loss decide which epoch is best.
     """
 
     def __init__(self, module, criterion, rows, valid=None, generator=None, best=None, sources=nullcontext):
         self.module, self.criterion, self.rows, self.valid = module, criterion, rows, valid
         self.generator, self.best, self.sources = generator, best, sources
-        self.network = module.network
+        self.network, self.scorer, self.outputs = module.network, None, None
         self.losses: dict[str, float] = {}  # of the latest epoch; once done, of the best
         self._best_losses: dict[str, float] = {}
         self.validation_size = forward_rows(widest_layer(self.network), rows.y.device)
@@ -40,6 +46,16 @@ class Member:
         if self.best is not None and network is not self.network:
             self.best.forget(self.network, network)
         self.network = network
+
+    def score(self):
+        """Score the latest outputs for the validation rows, if there is a scorer."""
+        if self.scorer is not None:
+            self.losses["score"] = self.scorer(self.outputs)
+
+    @property
+    def objective(self):
+        """What the best epoch has least of."""
+        return -self.losses["score"] if "score" in self.losses else self.losses["valid"]
 
     def end_epoch(self, epoch):
         """Keep the losses of the best epoch; return whether there is no more progress."""
@@ -53,7 +69,7 @@ class Member:
 
 
 class BestEpoch:
-    """Keep the weights of the epoch of least validation loss; tell when none comes any more.
+    """Keep the weights of the epoch of least validation loss or best score; tell when none comes any more.
 
     Parameters
     ----------

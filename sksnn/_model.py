@@ -85,6 +85,12 @@ class Model:
         model.plan, model.target, model._loaded_state = plan, target, None
         return model
 
+    def only(self, j):
+        """Return a model of the j-th network alone."""
+        model = copy.copy(self)
+        model.module, model.members, model._doubles = self.members[j], [self.members[j]], [self._doubles[j]]
+        return model
+
     @property
     def device(self):
         """Where the network is."""

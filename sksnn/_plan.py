@@ -69,6 +69,8 @@ class Plan:
         The regressor's parameter; False for a classifier.
     n_rows : int
         Training rows with weight of the first fit, on which width and encoding depend.
+    early_stopping : bool
+        Whether validation rows decide which epoch is best.
     loss : callable
         Makes the loss of a fit.
     ...
@@ -97,6 +99,8 @@ class Plan:
     lr_schedule: str
     weight_decay: float
     max_grad_norm: float | None
+    max_time: float | None
+    early_stopping: bool
     tol: float
     n_iter_no_change: int
     loss: Callable
@@ -157,6 +161,7 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
     n_trained = min(trained, default=len(table.y))
     batch_size = min(choose_batch_size(parameters, target, n_trained), n_trained)
     watched = valid is not None or any(share.valid is not None for share in shares)
+    early_stopping = watched and bool(parameters.early_stopping)
     masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
     return Plan(
         n_estimators=len(shares),
@@ -178,9 +183,11 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
         lr_schedule=lr_schedule or parameters.lr_schedule,
         weight_decay=choose_weight_decay(parameters, -(-n_trained // batch_size)),
         max_grad_norm=parameters.max_grad_norm,
+        max_time=parameters.max_time,
+        early_stopping=early_stopping,
         tol=parameters.tol,
         n_iter_no_change=parameters.n_iter_no_change,
-        loss=target.loss(parameters, masked, watched),
+        loss=target.loss(parameters, masked, early_stopping),
     )
 
 

@@ -28,7 +28,7 @@ from skorch.callbacks import (
 from skorch.callbacks.training import InputShapeSetter
 from skorch.history import History
 
-from ._engine import Engine, NonFiniteLoss, Observer, average_losses, not_finite, raise_if_not_finite
+from ._engine import Engine, NonFiniteLoss, Observer, average_losses, not_finite, raise_if_not_finite, score
 from ._forward import Forward, forward_rows, widest_layer
 from ._optimizers import carry_over, make_optimizer
 from ._rows import Rows, encode, n_batches
@@ -359,6 +359,7 @@ class _Net(NeuralNet):
             engine.begin_epoch()
             engine.run_epoch()
             raise_if_not_finite(engine.active, len(self.history))
+            score(engine.active)
             self.write_epoch(engine.members, engine.n_turns, engine.observer.batches)
             self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
             self.stop_ = engine.end_epoch(len(self.history)) or self.stop_
@@ -390,6 +391,8 @@ class _Net(NeuralNet):
             epoch[phase + "_batch_count"] = n_turns[phase]
             epoch[key], epoch[key + "_best"] = loss, loss < self._least[key]
             self._least[key] = min(loss, self._least[key])
+        if "score" in losses:
+            epoch["valid_score"] = losses["score"]
 
     def _drop_unfinished_epoch(self):
         if self.history and "train_loss" not in self.history[-1]:

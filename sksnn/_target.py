@@ -5,16 +5,17 @@ from y before rows are split (`learn`), and from the training rows after it (`le
 changes in place, so that a fit that fails leaves an earlier one as it was.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.special import expit, log_expit, log_softmax
+from sklearn.metrics import d2_pinball_score
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import unique_labels
 
@@ -80,6 +81,10 @@ class Target:
         self.check_form(y, name)
         return y
 
+    def decode(self, y, missing_label):
+        """Turn an encoded y into what the estimator's `score` takes."""
+        return np.where(np.isnan(y), missing_label, y)
+
     def strata(self, y, n_valid):
         """Return what a split of the rows is stratified by, or None."""
         return None
@@ -142,8 +147,8 @@ class Target:
         y = place(y, dtype=dtype if y.dtype.kind == "f" else torch.int64)
         return y, None if weight is None else place(weight, dtype=dtype)
 
-    def loss(self, parameters, masked, watched):
-        """Return what makes the loss: a class with its arguments. `watched`: with early stopping."""
+    def loss(self, parameters, masked, stops_early):
+        """Return what makes the loss: a class with its arguments."""
         raise NotImplementedError
 
     def net_parameters(self):
@@ -154,8 +159,7 @@ class Target:
         """Score the outputs of rows by an encoded y, as the estimator's `score` does."""
         raise NotImplementedError
 
-    @staticmethod
-    def average(outputs, present=None):
+    def average(self, outputs, present=None):
         """Average the predictions of k networks; return the outputs of which they are predictions.
 
         Parameters
@@ -183,7 +187,7 @@ def mean_weight(table):
 
 # ---------------------------------------------------------------- labels
 
-# label_smoothing="auto" of a 1-D y whose loss nobody watches.
+# label_smoothing="auto" of a 1-D y without early stopping.
 AUTO_LABEL_SMOOTHING = 0.1
 
 
@@ -202,6 +206,8 @@ class Labels(Target):
 
     labels: np.ndarray
     class_weight: np.ndarray | None = None
+
+    _cross_entropy: ClassVar[Callable[..., losses.MaskedLoss]]
 
     @staticmethod
     def check(y, parameters, target=None, warn=True):
@@ -241,6 +247,24 @@ class Labels(Target):
     def attributes(self):
         """Return also the classes."""
         return {"classes_": self.labels, **super().attributes()}
+
+    def loss(self, parameters, masked, stops_early):
+        """Return the user's loss, or the cross-entropy with the smoothing of that name."""
+        smoothing = parameters.label_smoothing
+        if not callable(parameters.loss):
+            smoothing = self._auto_smoothing(stops_early) if smoothing == "auto" else smoothing
+            return partial(self._cross_entropy, masked, smoothing)
+        if smoothing not in ("auto", 0):
+            raise ValueError(
+                f"label_smoothing={smoothing} is for loss='log_loss': a callable gets y as it is. Smooth it "
+                "there, and leave label_smoothing='auto'."
+            )
+        return partial(losses.OwnLoss, masked, loss=parameters.loss)
+
+    @staticmethod
+    def _auto_smoothing(stops_early):
+        """Return what label_smoothing="auto" stands for."""
+        raise NotImplementedError
 
     def learned_from(self, table, parameters, first, is_chunk=False):
         """Learn the class weights, anew in each fit."""
@@ -286,9 +310,15 @@ def weigh_classes(spec, classes, y, weight):
 class Classes(Labels):
     """A 1-D y of two or more classes: one output for each, softmax."""
 
+    _cross_entropy = losses.CrossEntropy
+
     def encode(self, y, name="y"):
         """Turn labels into their positions among the classes."""
         return encode_labels(super().encode(y, name), self.labels, name)
+
+    def decode(self, y, missing_label):
+        """Turn positions among the classes into labels."""
+        return self.labels[y]
 
     def strata(self, y, n_valid):
         """Stratify by class where each has a row for both sides."""
@@ -309,12 +339,9 @@ class Classes(Labels):
         factor = self.class_weight[0][y]
         return factor if weight is None else weight * factor
 
-    def loss(self, parameters, masked, watched):
-        """Return the softmax cross-entropy; a watched loss has no automatic smoothing."""
-        smoothing = parameters.label_smoothing
-        if smoothing == "auto":
-            smoothing = 0.0 if watched else AUTO_LABEL_SMOOTHING
-        return partial(losses.CrossEntropy, label_smoothing=smoothing)
+    @staticmethod
+    def _auto_smoothing(stops_early):
+        return 0.0 if stops_early else AUTO_LABEL_SMOOTHING
 
     def net_parameters(self):
         """Return class indices, and what turns logits into probabilities."""
@@ -323,7 +350,7 @@ class Classes(Labels):
     @staticmethod
     def average(outputs, present=None):
         """Return the logarithms of the mean probabilities, finite where these round to 0."""
-        return log_mean_exp(torch.log_softmax(outputs, -1), present)
+        return losses.LogLink.average(torch.log_softmax(outputs, -1), present)
 
     def score(self, y, outputs, weight):
         """Return the share of rows whose class has the largest output."""
@@ -350,6 +377,8 @@ class Classes(Labels):
 class Tasks(Labels):
     """A 2-D y of 0, 1 and missing labels: one output for each task, sigmoid."""
 
+    _cross_entropy = losses.BinaryCrossEntropy
+
     def check_rows(self, table, valid):
         """Warn also of tasks with labels of one class only."""
         super().check_rows(table, valid)
@@ -368,10 +397,9 @@ class Tasks(Labels):
         factor = self.class_weight[np.arange(y.shape[1]), np.nan_to_num(y).astype(int)]
         return factor if weight is None else weight[:, None] * factor
 
-    def loss(self, parameters, masked, watched):
-        """Return the sigmoid cross-entropy; automatic smoothing is 0, since it drowns rare positives."""
-        smoothing = 0.0 if parameters.label_smoothing == "auto" else parameters.label_smoothing
-        return partial(losses.BinaryCrossEntropy, masked, smoothing)
+    @staticmethod
+    def _auto_smoothing(stops_early):
+        return 0.0  # it drowns rare positives
 
     def net_parameters(self):
         """Return the tasks, and what turns logits into probabilities."""
@@ -380,7 +408,8 @@ class Tasks(Labels):
     @staticmethod
     def average(outputs, present=None):
         """Return the logits of the mean probabilities, finite where these round to 0 or 1."""
-        return log_mean_exp(F.logsigmoid(outputs), present) - log_mean_exp(F.logsigmoid(-outputs), present)
+        on, off = (losses.LogLink.average(F.logsigmoid(z), present) for z in (outputs, -outputs))
+        return on - off
 
     def score(self, y, outputs, weight):
         """Return the share of rows whose present labels are all right; NaN without any label."""
@@ -409,14 +438,6 @@ class Tasks(Labels):
         return (outputs.numpy() > 0).astype(int)
 
 
-def log_mean_exp(logs, present=None):
-    """Average over the first dimension what logs, (k, n, n_outputs), are the logarithms of."""
-    if present is None:
-        return logs.logsumexp(0) - math.log(len(logs))
-    n = present.sum(0)[:, None].to(logs.dtype)
-    return logs.masked_fill(~present[..., None], -math.inf).logsumexp(0) - n.log()
-
-
 def softmax(outputs):
     """Turn logits into the probabilities of classes; a named function, so that nets pickle."""
     return torch.softmax(outputs, dim=-1)
@@ -433,42 +454,62 @@ class Values(Target):
     ----------
     n_outputs, has_columns, weight_mean
         As in `Target`.
-    mean, deviation : ndarray of shape (n_outputs,)
+    mean, deviation : ndarray of shape (n_columns,)
         What is subtracted from y, and what the difference is divided by: 0 and 1 without a scale.
-    inverse_link : callable
-        Turns outputs in units of y into predictions.
+    link : type
+        What outputs stand for.
+    quantiles : tuple of float, default=None
+        The quantiles of a 1-D y that the outputs are, if there are several.
     """
 
     mean: np.ndarray | None = None
     deviation: np.ndarray | None = None
-    inverse_link: Callable = losses.MaskedLoss.inverse_link
+    link: type[losses.IdentityLink] | type[losses.LogLink] = losses.IdentityLink
+    quantiles: tuple[float, ...] | None = None
 
     starts_at_0: ClassVar[bool] = True
+
+    @property
+    def n_columns(self):
+        """Number of columns of y."""
+        return self.n_outputs if self.has_columns else 1
 
     @staticmethod
     def check(y, parameters, target=None, warn=True):
         """Check values."""
-        return check_targets(y, parameters.missing_label, parameters)
+        y = check_targets(y, parameters.missing_label, parameters)
+        if loss_class(parameters).domain is not None:
+            words, allows = loss_class(parameters).domain
+            strange = y[~np.isnan(y) & ~allows(y, 0)]
+            if len(strange):
+                raise ValueError(
+                    f"loss={parameters.loss!r} needs a y {words}; got {strange[0]:g}. Drop these rows, or "
+                    "use loss='squared_error'."
+                )
+        return y
 
     @staticmethod
     def learn(y, parameters, classes=None, is_chunk=False):
         """Learn how many outputs there are."""
-        return Values(n_outputs=1 if y.ndim == 1 else y.shape[1], has_columns=y.ndim == 2)
+        quantiles = check_quantiles(parameters)
+        if quantiles is None:
+            return Values(n_outputs=1 if y.ndim == 1 else y.shape[1], has_columns=y.ndim == 2)
+        if y.ndim == 2:
+            raise ValueError(
+                f"a list of quantiles needs a y of shape (n_rows,); got {y.shape} and quantile="
+                f"{parameters.quantile!r}. Fit an estimator for each column, or give one quantile."
+            )
+        return Values(n_outputs=len(quantiles), has_columns=False, quantiles=quantiles)
 
     def learned_from(self, table, parameters, first, is_chunk=False):
-        """Learn mean and deviation of each output over the values present, once."""
+        """Learn mean and deviation of each column over the values present, once."""
         target = super().learned_from(table, parameters, first, is_chunk)
-        loss = losses.REGRESSION_LOSSES[parameters.loss]
+        link = loss_class(parameters).link
         if not first:
-            if loss.inverse_link is not self.inverse_link:
-                raise ValueError(
-                    f"loss={parameters.loss!r} has another link function than the loss before, and cannot go "
-                    "on from its network. Set it back, or fit with warm_start=False."
-                )
-            return target
-        mean, deviation = np.zeros(self.n_outputs), np.ones(self.n_outputs)
-        columns = table.y.reshape(-1, self.n_outputs).T if parameters.standardize_target else []
-        for task, y in enumerate(columns if loss.scales_target else []):
+            return replace(target, quantiles=self._same_kind(parameters))
+        mean, deviation = np.zeros(self.n_columns), np.ones(self.n_columns)
+        columns = table.y.reshape(-1, self.n_columns).T if parameters.standardize_target else []
+        for task, y in enumerate(columns):
             present = ~np.isnan(y)
             weight = None if table.weight is None else table.weight[present]
             if present.any() and (weight is None or weight.any()):
@@ -478,42 +519,71 @@ class Values(Target):
                         f"output {task} of y is too large to standardise: its variance overflows float64. "
                         "Rescale it, or take its logarithm."
                     )
-                mean[task], deviation[task] = moments[0][0], moments[1][0] or 1.0
-        return replace(target, mean=mean, deviation=deviation, inverse_link=loss.inverse_link)
+                if link.centres:
+                    mean[task], deviation[task] = moments[0][0], moments[1][0] or 1.0
+                else:
+                    deviation[task] = moments[0][0] or 1.0
+        return replace(target, mean=mean, deviation=deviation, link=link)
+
+    def _same_kind(self, parameters):
+        """Return the quantiles of training that goes on; refuse outputs that stand for something else."""
+        quantiles = check_quantiles(parameters)
+        if loss_class(parameters).link is not self.link:
+            raise ValueError(
+                f"loss={parameters.loss!r} has another link function than the loss before, and cannot go "
+                "on from its network. Set it back, or fit with warm_start=False."
+            )
+        if len(quantiles or ()) != len(self.quantiles or ()):
+            raise ValueError(
+                f"the number of quantiles cannot change while training goes on: it was {self.quantiles}, now "
+                f"{quantiles}. Set it back, or fit with warm_start=False."
+            )
+        return quantiles
 
     def scale(self, y):
-        """Centre and scale each output."""
-        return ((y.reshape(-1, self.n_outputs) - self.mean) / self.deviation).reshape(y.shape)
+        """Centre and scale each column."""
+        return ((y.reshape(-1, self.n_columns) - self.mean) / self.deviation).reshape(y.shape)
 
-    def loss(self, parameters, masked, watched):
-        """Return the loss of that name."""
-        loss = losses.REGRESSION_LOSSES[parameters.loss]
+    def loss(self, parameters, masked, stops_early):
+        """Return the loss of that name, or the user's."""
+        loss = loss_class(parameters)
         arguments = {name: getattr(parameters, name) for name in loss.arguments}
+        if self.quantiles is not None:
+            arguments["quantile"] = self.quantiles
         return partial(loss, masked, **arguments)
 
     def net_parameters(self):
         """Return what turns the one column of a 1-D target into none."""
-        return {} if self.has_columns else {"predict_nonlinearity": squeeze}
+        return {} if self.has_columns or self.quantiles else {"predict_nonlinearity": squeeze}
 
     def score(self, y, outputs, weight):
-        """Return R squared, the mean over outputs, over the values present."""
+        """Return R squared, or D squared of quantiles: the mean over outputs, over the values present."""
+        if self.quantiles is not None:
+            pairs = zip(self.predictions(outputs).T, self.quantiles, strict=True)
+            return float(np.mean([d2_pinball_score(y, p, sample_weight=weight, alpha=q) for p, q in pairs]))
         columns = y.reshape(len(y), -1), self.predictions(outputs).reshape(len(y), -1)
         return masked_r2_score(*columns, sample_weight=weight)
 
-    @staticmethod
-    def average(outputs, present=None):
-        """Return the means."""
-        if present is None:
-            return outputs.mean(0)
-        return (outputs * present[..., None]).sum(0) / present.sum(0)[:, None]
+    def average(self, outputs, present=None):
+        """Return what stands for the mean predictions."""
+        return self.link.average(self.in_order(outputs), present)
+
+    def in_order(self, outputs):
+        """Sort the outputs of each row where they are quantiles, so that a higher one is not below a lower.
+
+        That never makes the pinball loss worse (Chernozhukov, Fernandez-Val and Galichon, 2010).
+        """
+        if self.quantiles is None:
+            return outputs
+        return outputs.sort(-1).values[..., np.argsort(np.argsort(self.quantiles))]
 
     @np.errstate(over="ignore")
     def predictions(self, outputs):
         """Return float64 values in the units of y."""
-        y = outputs.numpy().astype(np.float64, copy=False) * self.deviation + self.mean
-        y = self.inverse_link(y)
+        outputs = self.in_order(outputs).numpy().astype(np.float64, copy=False)
+        y = self.link.inverse(outputs) * self.deviation + self.mean
         check_outputs(y)
-        return y if self.has_columns else y[:, 0]
+        return y if self.has_columns or self.quantiles else y[:, 0]
 
     def each(self, outputs):
         """Return the predictions of k networks, with a leading dimension."""
@@ -527,3 +597,28 @@ class Values(Target):
 def squeeze(outputs):
     """Turn one column into none, the shape of a 1-D target."""
     return outputs[:, 0]
+
+
+def loss_class(parameters):
+    """Return the class of a regressor's loss."""
+    return losses.OwnLoss if callable(parameters.loss) else losses.REGRESSION_LOSSES[parameters.loss]
+
+
+def check_quantiles(parameters):
+    """Return a list of quantiles as a tuple; None if it is a single one."""
+    quantiles = parameters.quantile
+    if isinstance(quantiles, Real):
+        return None
+    if parameters.loss != "quantile":
+        raise ValueError(
+            f"quantile={quantiles!r} is a list, but loss={parameters.loss!r} estimates no quantiles. Set "
+            "loss='quantile'."
+        )
+    levels = np.asarray(quantiles)
+    numbers = levels.ndim == 1 and levels.dtype.kind == "f" and len(levels) > 0
+    if not (numbers and levels.min() > 0 and levels.max() < 1):
+        raise ValueError(
+            f"quantile must be a number in (0, 1), or a list of such numbers; got {quantiles!r}. Use "
+            "[0.05, 0.5, 0.95], for example."
+        )
+    return tuple(levels.tolist())

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import _device
-from ._engine import Engine, NonFiniteLoss, not_finite, raise_if_not_finite
+from ._engine import Engine, NonFiniteLoss, not_finite, raise_if_not_finite, score
 from ._optimizers import divide, unite
 from ._rows import Memo
 from ._step import ELEMENTWISE
@@ -140,7 +140,7 @@ def loop_of(fit):
     estimator, (model, net, members, *_) = fit.estimator, fit.training
     plan = model.plan
     is_plain = plan.architecture == "snn" and plan.precision != "bf16" and type(net.optimizer_) in ELEMENTWISE
-    if not is_plain or estimator.callbacks or estimator.verbose:
+    if not is_plain or estimator.callbacks or estimator.verbose or estimator.max_time is not None:
         return None
     shared = plan.batch_size, plan.lr_schedule, plan.max_grad_norm, plan.precision, plan.n_outputs
     watches = members[0].valid is not None
@@ -190,8 +190,8 @@ def run_epochs(trainings, epochs, horizon, advance):
 
     Returns
     -------
-    failures : dict of int to NonFiniteLoss
-        For a place in `trainings`, the loss that was not a number; the others have gone on.
+    failures : dict of int to Exception
+        For a place in `trainings`, the loss that was not a number or a scorer's error; others have gone on.
     """
     share_losses(trainings)
     optimizers = [training.net.optimizer_ for training in trainings]
@@ -235,12 +235,13 @@ def run_epochs(trainings, epochs, horizon, advance):
 
 
 def drop_broken(engine, going, epoch):
-    """Train those fits no longer of which a loss is not a number; return their errors."""
-    broken = {}
+    """Train those fits no longer of which a loss is not a number or a scorer fails; return their errors."""
+    broken: dict[int, Exception] = {}
     for i, training in going.items():
         try:
             raise_if_not_finite(training.members, epoch)
-        except NonFiniteLoss as error:
+            score(training.members)
+        except Exception as error:  # of a user's scorer, too
             broken[i] = error
     if broken:
         members = {id(member) for i in broken for member in going.pop(i).members}
@@ -253,7 +254,8 @@ def share_losses(trainings):
     known: dict = {}
     for training in trainings:
         loss = training.model.plan.loss
-        key = loss.func, loss.args, tuple(loss.keywords.items())
+        keywords = [(name, id(value) if callable(value) else value) for name, value in loss.keywords.items()]
+        key = loss.func, loss.args, *keywords
         criterion = known.setdefault(key, training.net.criterion_)
         for member in training.members:
             member.criterion = criterion

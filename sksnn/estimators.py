@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from ._fit import BaseSNN, check_takes_chunks
+from ._habits import explains_arguments
 from ._target import Labels, Values
 from ._validation import check_same_length, check_task_classes, check_weights, to_host
 from .losses import REGRESSION_LOSSES
@@ -91,20 +92,32 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Rows per batch, at most the number of training rows. "auto": a 32nd of the training rows, rounded
         to a power of two from 32 to 256.
     max_epochs : int, default=60
-        Number of passes over the training rows; early stopping can make it smaller.
+        Number of passes over the training rows; early stopping and `max_time` can make it smaller.
+    max_time : float, default=None
+        Seconds of training, after which it ends with the present epoch; what `fit` does before and after it
+        is not counted. "cosine" lowers the rate by the share of the time that is over, where that is larger
+        than the share of the epochs. Such a fit depends on the speed of the machine, and cannot be
+        reproduced. None: no limit. `partial_fit` always makes its one pass.
     early_stopping : bool or "auto", default="auto"
-        Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
-        the best epoch. Each of several members has validation rows of its own, so that all rows are learned
-        from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or with `bootstrap` the
-        rows not drawn for it. They stop together, and keep the weights of the epoch of the least mean loss.
-        "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for
-        several members with 20 rows or more and without `bootstrap`, since noise decides how long to train.
+        Whether to watch the loss, or `scoring`, on validation rows, stop when it no longer gets better, and
+        keep the weights of the best epoch. Each of several members has validation rows of its own, so that
+        all rows are learned from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or
+        with `bootstrap` the rows not drawn for it. They stop together, and keep the weights of the epoch of
+        the best mean. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in
+        SNNRegressor for several members with 20 rows or more and without `bootstrap`, since noise decides how
+        long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, stratified by class for a 1-D y.
     n_iter_no_change : int, default=10
         Training ends after this many epochs without progress; used with early stopping only.
     tol : float, default=0.0001
-        The validation loss must fall by more than this to count as progress; used with early stopping only.
+        The validation loss must fall, or the score rise, by more than this to count as progress; used with
+        early stopping only.
+    scoring : str, callable or None, default="loss"
+        What early stopping watches: "loss" is the validation loss; a name that scikit-learn knows, a callable
+        ``(estimator, X, y) -> float``, or None for the estimator's `score` is a score, of which more is
+        better. It is computed after each epoch, for each member alone on its validation rows, which a
+        callable gets as arrays. Of a 2-D y with missing labels use the scorers of `sksnn.metrics`.
     bootstrap : bool, default=False
         Whether each member is trained on as many rows as there are, drawn with replacement with probabilities
         in proportion to `sample_weight`; the weights then have no other effect on it. `partial_fit` does not
@@ -113,6 +126,12 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Whether to predict each training row by the members that have not drawn it, and score these
         predictions; needs ``bootstrap=True``. With early stopping these rows also choose the best epoch, and
         the score is too good.
+    loss : "log_loss" or callable, default="log_loss"
+        The loss to minimise: the cross-entropy, or a callable ``(output, y) -> losses`` of torch tensors,
+        which returns the loss of each label, in the shape of y. For a 1-D y, output has shape (n, n_classes)
+        and y holds the positions of the labels in ``classes_``; for a 2-D y both have shape (n, n_tasks), and
+        missing labels are 0. Labels are masked, weighted and averaged for it. `predict_proba` is the softmax,
+        or the sigmoid, of the outputs. To pickle the estimator it must not be a lambda.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weight of each class, multiplied with `sample_weight`. For a 2-D y: one dict with keys 0 and 1 for
         all tasks, a list of one dict per task, or "balanced", which counts the labels present.
@@ -162,10 +181,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Mean training loss of each epoch, with dropout and label smoothing.
     validation_loss_curve_ : list of float or None
         Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
-        early stopping.
+        such rows.
+    validation_scores_ : list of float or None
+        Score of each epoch on the validation rows, the mean over the members; None without such rows or with
+        ``scoring="loss"``.
     best_epoch_ : int
         Epoch whose weights are kept, counted from 1; the last one without early stopping. That of the least
-        validation loss, the mean over the members.
+        validation loss, or the highest score: the mean over the members.
     oob_score_ : float
         Score of the training rows by the members that have not drawn them; with `oob_score` only.
     oob_decision_function_ : ndarray of shape (n_rows, n_classes) or (n_rows, n_tasks)
@@ -205,6 +227,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "n_units": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "loss": [StrOptions({"log_loss"}), callable],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
     }
@@ -230,12 +253,15 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         max_grad_norm=None,
         batch_size="auto",
         max_epochs=60,
+        max_time=None,
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=10,
         tol=1e-4,
+        scoring="loss",
         bootstrap=False,
         oob_score=False,
+        loss="log_loss",
         class_weight=None,
         label_smoothing="auto",
         missing_label=np.nan,
@@ -264,12 +290,15 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.max_grad_norm = max_grad_norm
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.max_time = max_time
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.scoring = scoring
         self.bootstrap = bootstrap
         self.oob_score = oob_score
+        self.loss = loss
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.missing_label = missing_label
@@ -283,6 +312,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     # ------------------------------------------------------------ fitting
 
     @available_if(check_takes_chunks)
+    @explains_arguments
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
@@ -565,20 +595,32 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Rows per batch, at most the number of training rows. "auto": 32, or 64 for 1 449 training rows or
         more: larger batches make too few steps.
     max_epochs : int, default=60
-        Number of passes over the training rows; early stopping can make it smaller.
+        Number of passes over the training rows; early stopping and `max_time` can make it smaller.
+    max_time : float, default=None
+        Seconds of training, after which it ends with the present epoch; what `fit` does before and after it
+        is not counted. "cosine" lowers the rate by the share of the time that is over, where that is larger
+        than the share of the epochs. Such a fit depends on the speed of the machine, and cannot be
+        reproduced. None: no limit. `partial_fit` always makes its one pass.
     early_stopping : bool or "auto", default="auto"
-        Whether to watch the loss on validation rows, stop when it no longer falls, and keep the weights of
-        the best epoch. Each of several members has validation rows of its own, so that all rows are learned
-        from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or with `bootstrap` the
-        rows not drawn for it. They stop together, and keep the weights of the epoch of the least mean loss.
-        "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for
-        several members with 20 rows or more and without `bootstrap`, since noise decides how long to train.
+        Whether to watch the loss, or `scoring`, on validation rows, stop when it no longer gets better, and
+        keep the weights of the best epoch. Each of several members has validation rows of its own, so that
+        all rows are learned from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or
+        with `bootstrap` the rows not drawn for it. They stop together, and keep the weights of the epoch of
+        the best mean. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in
+        SNNRegressor for several members with 20 rows or more and without `bootstrap`, since noise decides how
+        long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, drawn at random.
     n_iter_no_change : int, default=20
         Training ends after this many epochs without progress; used with early stopping only.
     tol : float, default=0.0001
-        The validation loss must fall by more than this to count as progress; used with early stopping only.
+        The validation loss must fall, or the score rise, by more than this to count as progress; used with
+        early stopping only.
+    scoring : str, callable or None, default="loss"
+        What early stopping watches: "loss" is the validation loss; a name that scikit-learn knows, a callable
+        ``(estimator, X, y) -> float``, or None for the estimator's `score` is a score, of which more is
+        better. It is computed after each epoch, for each member alone on its validation rows, which a
+        callable gets as arrays. Of a 2-D y with missing labels use the scorers of `sksnn.metrics`.
     bootstrap : bool, default=False
         Whether each member is trained on as many rows as there are, drawn with replacement with probabilities
         in proportion to `sample_weight`; the weights then have no other effect on it. `partial_fit` does not
@@ -587,12 +629,20 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Whether to predict each training row by the members that have not drawn it, and score these
         predictions; needs ``bootstrap=True``. With early stopping these rows also choose the best epoch, and
         the score is too good.
-    loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
-        The loss to minimise; "huber" is quadratic up to 1.345 standardised target units, linear beyond.
-    quantile : float, default=0.5
-        The quantile that ``loss="quantile"`` estimates, in (0, 1).
+    loss : str or callable, default="squared_error"
+        The loss to minimise: "squared_error", "absolute_error", "huber" (quadratic up to 1.345 standardised
+        target units, linear beyond), "quantile", "poisson" for counts, or "gamma" for positive values whose
+        deviation grows with them. The last two are half the deviances of that name; the network's output is
+        the logarithm of the prediction, and `score` remains R squared. Or a callable ``(output, y) ->
+        losses`` of torch tensors, which returns the loss of each label, in the shape of y. Both have that
+        shape and are in standardised units; missing values are 0. Labels are masked, weighted and averaged
+        for it. To pickle the estimator it must not be a lambda.
+    quantile : float or array-like of float, default=0.5
+        The quantile that ``loss="quantile"`` estimates, in (0, 1). Of a list one network estimates all, for a
+        1-D y: `predict` has a column for each, and a higher quantile is never below a lower one.
     standardize_target : bool, default=True
-        Whether to centre and scale each output for training; predictions are in the units of y.
+        Whether to centre and scale each output for training; predictions are in the units of y. With
+        "poisson" and "gamma" y is divided by its mean and not centred.
     missing_label : float, default=nan
         Value that marks a missing value in a 2-D y.
     warm_start : bool, default=False
@@ -618,7 +668,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     Attributes
     ----------
     n_outputs_ : int
-        Width of the output layer: the number of columns of y.
+        Width of the output layer: the number of columns of y, or of a list of quantiles.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -629,10 +679,13 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Mean training loss of each epoch, with dropout, in standardised units.
     validation_loss_curve_ : list of float or None
         Mean loss of each epoch on the validation rows, weighted by their sample weights only; None without
-        early stopping.
+        such rows.
+    validation_scores_ : list of float or None
+        Score of each epoch on the validation rows, the mean over the members; None without such rows or with
+        ``scoring="loss"``.
     best_epoch_ : int
         Epoch whose weights are kept, counted from 1; the last one without early stopping. That of the least
-        validation loss, the mean over the members.
+        validation loss, or the highest score: the mean over the members.
     oob_score_ : float
         Score of the training rows by the members that have not drawn them; with `oob_score` only.
     oob_prediction_ : ndarray of shape (n_rows,) or (n_rows, n_outputs)
@@ -663,8 +716,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     _oob_attribute = "oob_prediction_"
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
-        "loss": [StrOptions(set(REGRESSION_LOSSES))],
-        "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "loss": [StrOptions(set(REGRESSION_LOSSES)), callable],
+        "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
         "standardize_target": ["boolean"],
     }
 
@@ -689,10 +742,12 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         max_grad_norm=None,
         batch_size="auto",
         max_epochs=60,
+        max_time=None,
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=20,
         tol=1e-4,
+        scoring="loss",
         bootstrap=False,
         oob_score=False,
         loss="squared_error",
@@ -724,10 +779,12 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self.max_grad_norm = max_grad_norm
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.max_time = max_time
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.scoring = scoring
         self.bootstrap = bootstrap
         self.oob_score = oob_score
         self.loss = loss
@@ -744,6 +801,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     # ------------------------------------------------------------ fitting
 
     @available_if(check_takes_chunks)
+    @explains_arguments
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over a chunk of rows, at a constant learning rate.
@@ -792,7 +850,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
 
         Returns
         -------
-        y : ndarray of shape (n_rows,) or (n_rows, n_outputs), float64
+        y : ndarray of shape (n_rows,), (n_rows, n_outputs) or (n_rows, n_quantiles), float64
             In the units of the y given to `fit`. float32 rows change the precision of the forward pass
             only.
         y_std : ndarray in the shape of y
@@ -848,6 +906,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     def score(self, X, y, sample_weight=None):
         """Compute R squared from the values present, averaged over the outputs.
 
+        With a list of quantiles: scikit-learn's `d2_pinball_score`, averaged over them.
+
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
@@ -867,6 +927,10 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         """
         check_is_fitted(self)
         y, sample_weight = to_host(y), to_host(sample_weight)
+        if self._model.target.quantiles is not None:
+            y, weight = Values.check(y, self), check_weights(sample_weight, len(y))
+            check_same_length(X, y)
+            return self._predict(X, lambda target, outputs: target.score(y, outputs, weight))
         if not self._model.target.has_columns:
             return super().score(X, y, sample_weight)
         score = masked_r2_score(

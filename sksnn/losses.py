@@ -5,6 +5,11 @@ missing label is NaN. Weights have mean 1 over the training rows, so the scale o
 on them. The classification losses take logits.
 """
 
+import math
+import operator
+from numbers import Real
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,8 +18,11 @@ __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Gamma",
     "Huber",
     "MaskedLoss",
+    "OwnLoss",
+    "Poisson",
     "Quantile",
     "REGRESSION_LOSSES",
     "SquaredError",
@@ -25,10 +33,56 @@ __all__ = [
 HUBER_THRESHOLD = 1.345
 
 
+# ---------------------------------------------------------------- links
+
+
+class IdentityLink:
+    """Outputs are predictions, of a target that has been centred and scaled."""
+
+    centres = True
+
+    @staticmethod
+    def inverse(outputs):
+        """Return the predictions, an array, that outputs stand for."""
+        return outputs
+
+    @staticmethod
+    def average(outputs, present=None):
+        """Average the predictions of k networks, (k, n, n_outputs); return the outputs that stand for that.
+
+        `present`, of shape (k, n), says which networks count for a row; None are all.
+        """
+        if present is None:
+            return outputs.mean(0)
+        return (outputs * present[..., None]).sum(0) / present.sum(0)[:, None]
+
+
+class LogLink:
+    """Outputs are logarithms of predictions, of a positive target that has been divided by its mean."""
+
+    centres = False
+
+    @staticmethod
+    def inverse(outputs):
+        """Return the exponential."""
+        return np.exp(outputs)
+
+    @staticmethod
+    def average(outputs, present=None):
+        """Return the logarithms of the mean predictions, finite where these overflow or round to 0."""
+        if present is None:
+            return outputs.logsumexp(0) - math.log(len(outputs))
+        n = present.sum(0)[:, None].to(outputs.dtype)
+        return outputs.masked_fill(~present[..., None], -math.inf).logsumexp(0) - n.log()
+
+
+# ---------------------------------------------------------------- losses
+
+
 class MaskedLoss(nn.Module):
     """Base class of the losses: it masks, weights and averages what `pointwise` and `slope` return.
 
-    A loss with a link function defines `inverse_link` and sets ``scales_target = False``.
+    A loss whose outputs are not predictions sets `link`.
 
     Parameters
     ----------
@@ -49,17 +103,14 @@ class MaskedLoss(nn.Module):
 
     #: Names of the estimator's parameters that are arguments of the loss.
     arguments: tuple[str, ...] = ()
-    #: Whether the loss may be given a target that has been centred and scaled.
-    scales_target = True
+    #: What outputs stand for, and how the target is scaled.
+    link: type[IdentityLink] | type[LogLink] = IdentityLink
+    #: What the target must be, in words, and the comparison with 0 that says so; None is any number.
+    domain: tuple | None = None
 
     def __init__(self, masked=False):
         super().__init__()
         self.masked = masked
-
-    @staticmethod
-    def inverse_link(output):
-        """Return the prediction, an array, that an output in units of y stands for: here the same."""
-        return output
 
     def pointwise(self, output, y):
         """Return the loss of each label, in the shape of y."""
@@ -160,7 +211,7 @@ class MaskedLoss(nn.Module):
             Every column must have a label.
         weight : Tensor, default=None
         n_outputs : int, default=None
-            The number of classes; needed only for a 1-D y of class labels, in which classes may be absent.
+            Needed only where a 1-D y has several outputs: classes, of which some may be absent, or quantiles.
 
         Returns
         -------
@@ -172,6 +223,8 @@ class MaskedLoss(nn.Module):
         """
         low, high = (self._columns(y.nan_to_num(nan=sign * torch.inf)) for sign in (1, -1))
         low, high = low.amin(0), high.amax(0)
+        if y.ndim == 1:
+            low, high = low.expand(n_outputs or 1), high.expand(n_outputs or 1)
         for _ in range(50):
             middle = (low + high) / 2
             falls = self.with_gradient(middle.repeat(len(y), 1), y, weight)[1].sum(0) < 0
@@ -374,29 +427,170 @@ class Quantile(_RegressionLoss):
     ----------
     masked : bool, default=False
         Whether y may hold NaN.
-    quantile : float, default=0.5
-        The quantile, in (0, 1); with 0.5 the loss is half the absolute error.
+    quantile : float or array-like of float, default=0.5
+        The quantile, in (0, 1); with 0.5 the loss is half the absolute error. Of several quantiles of a 1-D
+        y, one for each output, the loss of a row is the mean.
 
     Examples
     --------
     >>> Quantile(quantile=0.9)(torch.tensor([[0.0]]), torch.tensor([1.0]))
     tensor(0.9000)
+    >>> Quantile(quantile=[0.1, 0.9])(torch.tensor([[0.0, 0.0]]), torch.tensor([1.0]))  # (0.1 + 0.9) / 2
+    tensor(0.5000)
     """
 
     arguments = ("quantile",)
+    levels: torch.Tensor | None
 
     def __init__(self, masked=False, quantile=0.5):
         super().__init__(masked)
         self.quantile = quantile
+        several = not isinstance(quantile, Real)
+        self.register_buffer("levels", torch.tensor(quantile, dtype=torch.float32) if several else None)
 
     def pointwise(self, output, y):
-        """Return the pinball loss of each label."""
-        residual = self.residual(output, y)
-        return torch.maximum(self.quantile * residual, (self.quantile - 1) * residual)
+        """Return the pinball loss of each label; of several quantiles the mean."""
+        level = self.quantile if self.levels is None else self.levels
+        residual = self._columns(y) - output
+        loss = torch.maximum(level * residual, (level - 1) * residual)
+        return loss.view_as(y) if self.levels is None else loss.mean(1)
 
     def slope(self, output, y):
-        """Return 1 - quantile where the output is above y, -quantile elsewhere."""
-        return (output > self._columns(y)).to(output.dtype) - self.quantile
+        """Return 1 - quantile where the output is above y, else -quantile; of several, over their number."""
+        above = (output > self._columns(y)).to(output.dtype)
+        return above - self.quantile if self.levels is None else (above - self.levels) / len(self.levels)
+
+
+class Poisson(_RegressionLoss):
+    """The loss of counts: half their Poisson deviance, but for what does not depend on the output.
+
+    The output is the logarithm of the predicted mean: a log link.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+
+    Examples
+    --------
+    >>> Poisson()(torch.tensor([[0.0]]), torch.tensor([3.0]))  # exp(0) - 3 * 0
+    tensor(1.)
+    """
+
+    link, domain = LogLink, ("at least 0", operator.ge)
+
+    def pointwise(self, output, y):
+        """Return exp(output) - y * output of each label."""
+        output = output.view_as(y)
+        return output.exp() - y * output
+
+    def slope(self, output, y):
+        """Return exp(output) - y."""
+        return output.exp() - self._columns(y)
+
+    def best_constant(self, y, weight=None, n_outputs=None):
+        """Return the logarithm of the weighted mean of each column, of shape (n_outputs,)."""
+        return _log_mean(self._weighted_mean(y, weight))
+
+
+class Gamma(_RegressionLoss):
+    """The loss of positive values whose deviation grows with their mean: half their gamma deviance.
+
+    What does not depend on the output is left out. The output is the logarithm of the predicted mean: a log
+    link.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+
+    Examples
+    --------
+    >>> Gamma()(torch.tensor([[0.0]]), torch.tensor([3.0]))  # 0 + 3 * exp(-0)
+    tensor(3.)
+    """
+
+    link, domain = LogLink, ("above 0", operator.gt)
+
+    def pointwise(self, output, y):
+        """Return output + y * exp(-output) of each label."""
+        output = output.view_as(y)
+        return output + y * output.neg().exp()
+
+    def slope(self, output, y):
+        """Return 1 - y * exp(-output)."""
+        return 1 - self._columns(y) * output.neg().exp()
+
+    def best_constant(self, y, weight=None, n_outputs=None):
+        """Return the logarithm of the weighted mean of each column, of shape (n_outputs,)."""
+        return _log_mean(self._weighted_mean(y, weight))
+
+
+def _log_mean(mean):
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+
+
+class OwnLoss(MaskedLoss):
+    """A loss that is a function of the user; its gradient is autograd's.
+
+    Parameters
+    ----------
+    masked : bool, default=False
+        Whether y may hold NaN.
+    loss : callable
+        ``(output, y) -> loss of each label``, of the shape of y, by operations of torch. For a 1-D y of class
+        indices (int64) the output is (n, n_classes), else it has the shape of y, whose missing labels are 0.
+
+    Examples
+    --------
+    >>> cubes = OwnLoss(masked=True, loss=lambda output, y: (output - y).abs() ** 3)
+    >>> cubes(torch.tensor([[1.0, 9.0]]), torch.tensor([[3.0, torch.nan]]))
+    tensor(8.)
+    """
+
+    arguments = ("loss",)
+
+    def __init__(self, masked=False, *, loss):
+        super().__init__(masked)
+        if isinstance(loss, type):
+            raise ValueError(
+                f"loss must be a function or an instance; got the class {loss.__name__}. Give an instance: "
+                f"{loss.__name__}(reduction='none') if it is one of torch's losses."
+            )
+        self.loss = loss
+
+    def pointwise(self, output, y):
+        """Return what the function returns, if it is one loss for each label."""
+        output = output.view_as(y) if y.is_floating_point() else output
+        loss = self.loss(output, y.clone())  # a batch may be a view of the rows, which must stay as they are
+        if not torch.is_tensor(loss) or loss.shape != y.shape:
+            got = f"shape {tuple(loss.shape)}" if torch.is_tensor(loss) else type(loss).__name__
+            raise ValueError(
+                f"loss must return one loss for each label, a tensor of shape {tuple(y.shape)}; got {got}. "
+                "Leave out means and sums (reduction='none' in torch): fit weighs and averages the labels."
+            )
+        if output.requires_grad and torch.is_grad_enabled() and not loss.requires_grad:
+            raise ValueError(
+                "loss must be computed from its first argument by operations of torch that have a gradient; "
+                "it returned a tensor without one. Leave out detach, numpy, comparisons and rounding."
+            )
+        return loss
+
+    def with_gradient(self, output, y, weight=None):
+        """Compute the mean loss and its gradient; of k networks one by one, as if each were alone."""
+        if output.ndim == 3:
+            weights = [None] * len(output) if weight is None else weight
+            found = [self.with_gradient(*parts) for parts in zip(output, y, weights, strict=True)]
+            return tuple(map(torch.stack, zip(*found, strict=True)))
+        with torch.enable_grad():
+            output = output.detach().requires_grad_()
+            loss = self(output, y, weight)
+            (gradient,) = torch.autograd.grad(loss, output)
+        return loss.detach(), gradient
+
+    def constant_loss(self, y, weight=None, n_outputs=None):
+        """Return infinity: what the best constant costs is not known."""
+        return math.inf
 
 
 #: Name -> loss of a regressor, the values of its parameter ``loss``.
@@ -408,4 +602,6 @@ REGRESSION_LOSSES = {
     "absolute_error": AbsoluteError,
     "huber": Huber,
     "quantile": Quantile,
+    "poisson": Poisson,
+    "gamma": Gamma,
 }

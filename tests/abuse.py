@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,6 +40,16 @@ class InPlaceModule(nn.Module):
         return self.last(
             nn.functional.dropout(nn.functional.selu(self.first(x), inplace=True), 0.1, self.training)
         )
+
+
+def fourth_power(output, y):
+    """A user's loss."""
+    return (output - y) ** 4
+
+
+def mean_output(estimator, X, y):
+    """A user's score."""
+    return float(np.mean(list(outputs(estimator, X).values())[-1]))
 
 
 # ---------------------------------------------------------------- what the caller told torch and numpy
@@ -109,6 +120,9 @@ TARGETS = {
     "tasks": (SNNClassifier, lambda Z: np.where(Z[:, 2:] > 1, np.nan, Z[:, :2] > 0)),
     "a number": (SNNRegressor, lambda Z: 1e3 + 5 * Z[:, 0]),
     "numbers": (SNNRegressor, lambda Z: np.where(Z[:, 2:] > 1, np.nan, 5 * Z[:, :2])),
+    "counts": (partial(SNNRegressor, loss="poisson"), lambda Z: np.rint(np.exp(Z[:, 0]))),
+    "quantiles": (partial(SNNRegressor, loss="quantile", quantile=[0.9, 0.1]), lambda Z: 5 * Z[:, 0]),
+    "own loss": (partial(SNNRegressor, loss=fourth_power), lambda Z: Z[:, :2]),
 }
 LAYOUTS = {
     "float64": lambda X: X,
@@ -132,6 +146,7 @@ PARAMETERS = st.fixed_dictionaries(
         "standardize": st.booleans(),
         "encoding": st.sampled_from(["auto", None, "piecewise", ("onehot", None)]),
         "early_stopping": st.sampled_from([False, "auto", True]),
+        "scoring": st.sampled_from(["loss", "loss", mean_output]),
         "precision": st.sampled_from(["auto", "float64", "bf16"]),
         "max_epochs": st.integers(1, 3),
         "random_state": st.integers(0, 9),

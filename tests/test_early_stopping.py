@@ -4,7 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import LEARNING, SMALL, X, Y, raises, unfinished
+from conftest import LEARNING, SMALL, TASKS, T, X, Y, raises, unfinished
+from helpers import droppy_net, parameters
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
@@ -91,8 +93,8 @@ def test_numpy_booleans_switch_early_stopping_like_pythons(whole_cancer):
     """Grids hold numpy's booleans; np.True_ was taken for neither True nor "auto"."""
     X, y = whole_cancer
     assert SNNClassifier(**LEARNING, early_stopping=np.True_).fit(X, y).validation_loss_curve_
-    with raises("X_val is used for early stopping only"):
-        SNNClassifier(**LEARNING, early_stopping=np.False_).fit(X, y, X_val=X, y_val=y)
+    watched = SNNClassifier(**LEARNING, early_stopping=np.False_, n_iter_no_change=1, tol=1e3)
+    assert watched.fit(X, y, X_val=X, y_val=y).n_iter_ == LEARNING["max_epochs"]
 
 
 # ---------------------------------------------------------------- the rows it watches
@@ -150,11 +152,6 @@ def test_the_watched_loss_of_a_single_label_is_its_log_loss():
 
 
 CONFLICTS = {
-    "X_val, no early stopping": (
-        {"early_stopping": False},
-        {"X_val": "X", "y_val": "y"},
-        "X_val is used for early stopping only, but early_stopping=False",
-    ),
     "X_val alone": ({}, {"X_val": "X"}, "X_val and y_val go together; got X_val without y_val"),
     "y_val alone": ({}, {"y_val": "y"}, "X_val and y_val go together; got y_val without X_val"),
     "weights alone": ({}, {"sample_weight_val": "y"}, "sample_weight_val needs X_val and y_val"),
@@ -181,6 +178,55 @@ def test_validation_rows_without_labels_are_refused(gappy_tasks):
         SNNClassifier(**LEARNING).fit(X, (Y[:, 0] == 1).astype(int), X_val=X[:9], y_val=np.full(9, 7))
     with raises("y_val has shape (9, 2), but the estimator was fitted with (n_rows, 3)"):
         SNNClassifier(**LEARNING).fit(X, Y, X_val=X[:9], y_val=Y[:9, :2])
+
+
+# ---------------------------------------------------------------- rows that are only watched
+
+
+WATCHED = {
+    "one network": (SNNClassifier(**SMALL), Y),
+    "members": (SNNClassifier(**SMALL | {"n_estimators": 3}), Y),
+    "tasks": (SNNClassifier(**SMALL, class_weight="balanced"), TASKS),
+    "members of a regressor": (SNNRegressor(**SMALL | {"n_estimators": 2}), T),
+    "bags": (SNNRegressor(**SMALL | {"n_estimators": 2}, bootstrap=True), T),
+    "a module that draws": (SNNClassifier(**SMALL, architecture=droppy_net), Y),
+}
+
+
+@unfinished
+@pytest.mark.parametrize(("model", "y"), WATCHED.values(), ids=WATCHED)
+@pytest.mark.parametrize("scoring", ["loss", None])
+def test_watching_rows_leaves_the_fit_as_it_is(model, y, scoring):
+    """Bit by bit, label smoothing included; also where labels are missing in the watched rows alone."""
+    alone = clone(model).set_params(early_stopping=False).fit(X[20:], y[20:])
+    y_val = y[:20].astype(float)
+    y_val[:3, ...] = np.nan if y.ndim == 2 else y_val[:3]
+    watched = clone(model).set_params(early_stopping=False, scoring=scoring, n_iter_no_change=1, tol=1e3)
+    watched.fit(X[20:], y[20:], X_val=X[:20], y_val=y_val)
+    np.testing.assert_array_equal(parameters(watched), parameters(alone))
+    assert watched.loss_curve_ == alone.loss_curve_ and watched.best_epoch_ == watched.n_iter_ == 5
+    assert len(watched.validation_loss_curve_) == 5 and alone.validation_loss_curve_ is None
+    assert (watched.validation_scores_ is None) == (scoring == "loss")
+
+
+def test_the_loss_of_watched_rows_is_that_of_early_stopping():
+    """The curves agree as long as both train, without label smoothing, which early stopping switches off."""
+    curves = []
+    for early_stopping in (True, False):
+        model = SNNClassifier(**SMALL, early_stopping=early_stopping, label_smoothing=0, n_iter_no_change=99)
+        curves.append(model.fit(X, Y, X_val=X[:30], y_val=Y[:30]).validation_loss_curve_)
+    assert curves[0] == curves[1]
+
+
+def test_rows_that_are_only_watched_cannot_fail_a_fit():
+    """An overflow there says nothing about the network; with early stopping it is an error."""
+    far = np.full((4, 5), 1e30)
+    model = SNNRegressor(**SMALL | {"encoding": None}, early_stopping=False)
+    model.fit(X, T, X_val=far, y_val=np.full(4, 1e30))
+    assert not np.isfinite(model.validation_loss_curve_).any()
+    np.testing.assert_array_equal(parameters(model), parameters(clone(model).fit(X, T)))
+    with raises("the validation loss is not finite in epoch 1"):
+        model.set_params(early_stopping=True).fit(X, T, X_val=far, y_val=np.full(4, 1e30))
 
 
 # ---------------------------------------------------------------- warm starts

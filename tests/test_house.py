@@ -19,6 +19,7 @@ HOUSE = Path(sksnn.__file__).parent
 
 # The siblings that each module imports. Each set names only modules above its own line: no cycles.
 IMPORTS = {
+    "_habits": set(),
     "_warnings": set(),
     "_forward": set(),
     "_optimizers": set(),
@@ -39,20 +40,21 @@ IMPORTS = {
     "_plan": {"_target", "networks"},
     "_members": {"_forward"},
     "_shares": {"_members", "_plan", "_rows", "_target"},
+    "_scoring": {"_rows"},
     "_step": {"_device", "_rows", "networks", "theory"},
     "_engine": {"_device", "_forward", "_step"},
     "_model": {"_device", "_forward", "_rows", "_validation", "architectures", "encodings", "networks"},
     "_skorch": {"_engine", "_forward", "_optimizers", "_rows", "_target", "networks"},
     "_divergence": {"_warnings", "encodings"},
     "_fit": {
-        "_device", "_divergence", "_engine", "_members", "_model", "_optimizers", "_plan", "_rows", "_shares",
-        "_skorch", "_target", "_validation", "_warnings", "architectures", "encodings",
+        "_device", "_divergence", "_engine", "_habits", "_members", "_model", "_optimizers", "_plan", "_rows",
+        "_scoring", "_shares", "_skorch", "_target", "_validation", "_warnings", "architectures", "encodings",
     },
     "_checkpoints": {"_warnings"},
     "_together": {"_device", "_engine", "_optimizers", "_rows", "_step"},
     "_search": {"_checkpoints", "_fit", "_together"},
     "model_selection": {"_search"},
-    "estimators": {"_fit", "_target", "_validation", "losses", "metrics"},
+    "estimators": {"_fit", "_habits", "_target", "_validation", "losses", "metrics"},
     "_moments": {"_validation", "encodings", "networks", "theory"},
     "_displays": {"_moments", "theory"},
     "diagnostics": {"_displays", "_moments", "networks", "theory"},
@@ -347,7 +349,7 @@ def test_the_parser_of_parameters(text, parameters):
 
 # What the two estimators say of a parameter, word for word alike but for these.
 OWN_TEXTS = {"n_units", "layer_form", "dropout", "encoding", "batch_size"}
-OWN_TEXTS |= {"validation_fraction", "n_iter_no_change", "missing_label"}
+OWN_TEXTS |= {"validation_fraction", "n_iter_no_change", "loss", "missing_label"}
 
 
 def texts_of_parameters(thing):

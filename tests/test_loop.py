@@ -17,7 +17,7 @@ from skorch.callbacks import (
 from skorch.history import History
 from torch import nn
 
-from sksnn import SNNClassifier, SNNRegressor, _device
+from sksnn import SNNClassifier, SNNRegressor, _device, _engine
 from sksnn._members import BestEpoch
 from sksnn._optimizers import OPTIMIZERS, make_optimizer
 from sksnn._rows import Rows
@@ -136,6 +136,51 @@ def test_schedules_set_the_rate_of_each_epoch(whole_cancer):
     seen.clear()
     SNNClassifier(**SIX_EPOCHS, lr_schedule="constant", callbacks=[Rates()]).fit(X, y)
     assert seen == [1e-2] * 6
+
+
+class Clock(Callback):
+    """An epoch takes a second by the clock that the engine reads; rates and epochs are noted."""
+
+    def __init__(self, monkeypatch, seconds=1.0):
+        self.now, self.seconds, self.rates = 0.0, seconds, []
+        monkeypatch.setattr(_engine, "monotonic", lambda: self.now)
+
+    def __copy__(self):
+        return self
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    def on_epoch_end(self, net, **kwargs):
+        self.now += self.seconds
+
+
+@pytest.mark.parametrize(("max_time", "n_epochs"), [(0.5, 1), (3.0, 3), (3.5, 4), (100.0, 6)])
+@unfinished
+def test_training_ends_with_the_epoch_in_which_the_time_is_over(max_time, n_epochs, monkeypatch):
+    clock = Clock(monkeypatch)
+    model = SNNClassifier(**SIX_EPOCHS, max_time=max_time, callbacks=[clock], warm_start=True).fit(X, Y)
+    assert model.n_iter_ == n_epochs
+    progress = np.maximum(np.arange(n_epochs) / 6, np.arange(n_epochs) / max_time)
+    np.testing.assert_allclose(clock.rates, 1e-2 * (1 + np.cos(np.pi * progress)) / 2, rtol=1e-12)
+    assert model.fit(X, Y).n_iter_ == 2 * n_epochs  # each fit has the time anew
+
+
+@unfinished
+def test_the_time_ends_a_fit_that_stops_early_with_its_best_weights(monkeypatch):
+    scores = iter([0.0, 1.0, 0.5, 0.2, 0.1])
+    settings = {"callbacks": [Clock(monkeypatch)], "scoring": lambda *_: next(scores), "early_stopping": True}
+    model = SNNClassifier(**SIX_EPOCHS, max_time=4, lr_schedule="constant", **settings).fit(X, Y)
+    assert model.n_iter_ == 4 and model.best_epoch_ == 2
+
+
+@pytest.mark.parametrize("n_estimators", [1, 3])
+@pytest.mark.parametrize("lr_schedule", ["constant", "cosine"])
+def test_time_that_does_not_run_out_changes_nothing(n_estimators, lr_schedule):
+    """But for the rounding of the cosine."""
+    params = SIX_EPOCHS | {"n_estimators": n_estimators, "lr_schedule": lr_schedule, "precision": "float64"}
+    losses = [SNNClassifier(**params, max_time=limit).fit(X, Y).loss_curve_ for limit in (None, 1e9)]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
 
 
 def test_weight_decay_spares_biases():

@@ -1,34 +1,33 @@
 """The losses against torch.nn.functional and scikit-learn, their minima against closed forms."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import special
 from sklearn.metrics import (
-    d2_tweedie_score,
     log_loss,
     mean_absolute_error,
+    mean_gamma_deviance,
     mean_pinball_loss,
+    mean_poisson_deviance,
     mean_squared_error,
 )
 from sklearn.utils import compute_class_weight
-from sklearn.utils._param_validation import StrOptions
 
-from sksnn import SNNRegressor
 from sksnn.losses import (
-    REGRESSION_LOSSES,
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
+    Gamma,
     Huber,
+    LogLink,
     MaskedLoss,
+    OwnLoss,
+    Poisson,
     Quantile,
     SquaredError,
 )
@@ -38,6 +37,7 @@ rng = np.random.default_rng(0)
 N = 40
 OUTPUT = torch.tensor(rng.normal(size=(N, 3)))
 VALUES = torch.tensor(rng.normal(size=(N, 3)) * 2)
+POSITIVE = VALUES.exp()
 LABELS = torch.tensor(rng.integers(0, 2, size=(N, 3)).astype(float))
 CLASSES = torch.tensor(rng.integers(0, 3, size=N))
 WEIGHT = torch.tensor(rng.uniform(size=N))
@@ -52,6 +52,11 @@ def pinball(y, z):
     return np.where(y > z, 0.9 * (y - z), 0.1 * (z - y))
 
 
+def fourth_power(output, y):
+    assert output.shape == y.shape and not y.isnan().any()
+    return (output - y) ** 4
+
+
 # A loss, its labels, and what each label costs by another library's hand: (y, output) -> array.
 POINTWISE = {
     "binary": (BinaryCrossEntropy, LABELS, binary),
@@ -59,6 +64,9 @@ POINTWISE = {
     "absolute": (AbsoluteError, VALUES, lambda y, z: np.abs(y - z)),
     "huber": (Huber, VALUES, lambda y, z: special.huber(1.345, y - z)),
     "quantile": (lambda masked: Quantile(masked, 0.9), VALUES, pinball),
+    "poisson": (Poisson, POSITIVE, lambda y, z: np.exp(z) - y * z),
+    "gamma": (Gamma, POSITIVE, lambda y, z: z + y / np.exp(z)),
+    "own": (lambda masked: OwnLoss(masked, loss=fourth_power), VALUES, lambda y, z: (y - z) ** 4),
 }
 by_name = pytest.mark.parametrize(("loss", "y", "pointwise"), POINTWISE.values(), ids=POINTWISE)
 
@@ -103,6 +111,30 @@ def test_regression_losses_are_scikit_learns(loss, score, factor, weight):
     scale = 1 if weight is None else weight.mean().item()
     expected = score(y, output[:, 0], sample_weight=weight) * factor * scale
     assert loss(output, y, weight).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "deviance", "of_y"),
+    [
+        (Poisson(), mean_poisson_deviance, lambda y: special.xlogy(y, y) - y),
+        (Gamma(), mean_gamma_deviance, lambda y: -np.log(y) - 1),
+    ],
+    ids=["poisson", "gamma"],
+)
+def test_log_link_losses_are_half_of_scikit_learns_deviances(loss, deviance, of_y):
+    """But for a term of y alone."""
+    y, output = POSITIVE[:, 0].round() + 1, OUTPUT[:, :1]
+    rest = np.average(of_y(y.numpy()), weights=WEIGHT)
+    expected = deviance(y, output[:, 0].exp(), sample_weight=WEIGHT) / 2 - rest
+    assert loss(output, y, WEIGHT / WEIGHT.mean()).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_of_several_quantiles_the_loss_is_the_mean():
+    y, levels = VALUES[:, 0], [0.25, 0.9, 0.5]
+    each = [mean_pinball_loss(y, OUTPUT[:, j], alpha=q) for j, q in enumerate(levels)]
+    assert Quantile(quantile=levels)(OUTPUT, y).item() == pytest.approx(np.mean(each), rel=1e-6)
+    one = Quantile(quantile=[0.25])(OUTPUT[:, :1], y, WEIGHT)
+    assert one.item() == Quantile(quantile=0.25)(OUTPUT[:, :1], y, WEIGHT).item()
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
@@ -201,6 +233,9 @@ CONSTANTS = {
     "absolute": (AbsoluteError(masked=True), masked(VALUES)),
     "huber": (Huber(masked=True), masked(VALUES)),
     "quantile": (Quantile(masked=True, quantile=0.9), masked(VALUES)),
+    "quantiles": (Quantile(quantile=[0.1, 0.5, 0.8]), VALUES[:, 0]),
+    "poisson": (Poisson(masked=True), masked(POSITIVE.round())),
+    "gamma": (Gamma(masked=True), masked(POSITIVE)),
     "one column": (Huber(), VALUES[:, 0]),
 }
 
@@ -250,8 +285,9 @@ def test_best_constants_of_classes_are_frequencies():
         (CrossEntropy(), torch.zeros(5, dtype=torch.int64)),
         (BinaryCrossEntropy(masked=True), torch.tensor([[1.0, 0.0], [1.0, torch.nan]])),
         (Quantile(quantile=0.1), torch.full((4,), 7.0)),
+        (Poisson(), torch.zeros(4)),
     ],
-    ids=["class", "task", "value"],
+    ids=["class", "task", "value", "count"],
 )
 def test_constant_loss_of_constant_targets_is_finite_and_near_0(loss, y):
     assert loss.constant_loss(y, n_outputs=2 if y.dtype == torch.int64 else None) == pytest.approx(
@@ -300,52 +336,55 @@ def test_the_gradient_of_a_single_target_has_the_shape_of_the_output(loss):
     assert_allclose(gradient, expected, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [Quantile(quantile=[0.1, 0.5, 0.8]), OwnLoss(loss=lambda z, y: F.cross_entropy(z, y, reduction="none"))],
+)
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+def test_the_gradient_where_a_label_has_several_outputs_is_autograds(loss, weight):
+    y = CLASSES if isinstance(loss, OwnLoss) else VALUES[:, 0]
+    output = OUTPUT.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(output, y, weight), output)
+    value, gradient = loss.with_gradient(OUTPUT, y, weight)
+    assert_allclose(gradient, expected, rtol=1e-6, atol=1e-14)
+    assert_allclose(value, loss(OUTPUT, y, weight), rtol=1e-12)
+
+
+@by_name
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+def test_several_networks_at_once_are_each_as_if_alone(loss, y, pointwise, missing):
+    """The own loss couples the rows of a batch here: those of other networks must stay out of it."""
+    criterion, target = loss(masked=missing), masked(y) if missing else y
+    if isinstance(criterion, OwnLoss):
+        criterion = OwnLoss(missing, loss=lambda z, y: (z - y - (z - y).mean()) ** 2)
+    outputs, targets = torch.stack([OUTPUT, OUTPUT.flip(0) + 1]), torch.stack([target, target.flip(1)])
+    weights = torch.stack([WEIGHT, WEIGHT.flip(0)])[..., None]
+    losses, gradients = criterion.with_gradient(outputs, targets, weights)
+    for i in range(2):
+        value, gradient = criterion.with_gradient(outputs[i], targets[i], weights[i])
+        assert_allclose(losses[i], value, rtol=1e-12)
+        assert_allclose(gradients[i], gradient, rtol=1e-10, atol=1e-14)
+
+
 def test_the_gradient_of_nothing_present_is_0():
     value, gradient = SquaredError(masked=True).with_gradient(OUTPUT, torch.full_like(VALUES, torch.nan))
     assert value == 0 and not gradient.any()
 
 
-# ---------------------------------------------------------------- a loss with a link function
+# ---------------------------------------------------------------- links
 
 
-class Poisson(MaskedLoss):
-    """The loss of counts: outputs are logarithms of their means."""
-
-    scales_target = False
-
-    @staticmethod
-    def inverse_link(output):
-        return np.exp(output)
-
-    def pointwise(self, output, y):
-        output = output.view_as(y)
-        return output.exp() - y * output
-
-    def slope(self, output, y):
-        return output.exp() - self._columns(y)
-
-    def best_constant(self, y, weight=None, n_outputs=None):
-        return self._weighted_mean(y, weight).log()
+@LAWS
+@given(st.lists(st.floats(-30, 30), min_size=6, max_size=6))
+def test_averages_behind_a_log_link_are_those_of_predictions(logs):
+    outputs, present = torch.tensor(logs).view(3, 2, 1).double(), torch.ones(3, 2, dtype=torch.bool)
+    present[:2, 1] = False
+    predictions = np.exp(outputs.numpy())[:, :, 0]
+    found = LogLink.inverse(LogLink.average(outputs).numpy())[:, 0]
+    assert_allclose(found, predictions.mean(axis=0), rtol=1e-12)
+    found = LogLink.inverse(LogLink.average(outputs, present).numpy())[:, 0]
+    assert_allclose(found, [predictions[:, 0].mean(), predictions[2, 1]], rtol=1e-12)
 
 
-@pytest.fixture
-def poisson(monkeypatch):
-    monkeypatch.setitem(REGRESSION_LOSSES, "poisson", Poisson)
-    constraints = {**SNNRegressor._parameter_constraints, "loss": [StrOptions(set(REGRESSION_LOSSES))]}
-    monkeypatch.setattr(SNNRegressor, "_parameter_constraints", constraints)
-
-
-@pytest.mark.parametrize("warm_start", [False, True])
-def test_a_new_loss_with_a_link_is_a_class_and_a_line_in_the_table(poisson, warm_start):
-    """Counts whose means range over three orders of magnitude, in and out of a pickle."""
-    X = np.random.default_rng(0).uniform(-1, 1, size=(600, 2))
-    mean = np.exp(3 + 3 * X[:, 0])
-    y = np.random.default_rng(1).poisson(mean)
-    reg = SNNRegressor(loss="poisson", max_epochs=30, random_state=0, warm_start=warm_start).fit(X, y)
-    prediction = pickle.loads(pickle.dumps(reg)).predict(X)
-    assert (prediction > 0).all() and d2_tweedie_score(mean, prediction, power=1) > 0.95
-    np.testing.assert_array_equal(prediction, reg.predict(X))
-    if warm_start:
-        with raises("loss='huber' has another link function than the loss before"):
-            reg.set_params(loss="huber").fit(X, y)
-        np.testing.assert_array_equal(prediction, reg.predict(X))
+def test_averages_behind_a_log_link_do_not_overflow():
+    assert LogLink.average(torch.tensor([[[800.0]], [[800.0]]])).item() == pytest.approx(800)

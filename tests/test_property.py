@@ -68,7 +68,26 @@ DOCUMENTED = {  # pattern -> when it may appear
     r"has no label among the \d+ training rows": lambda case: case["missing"] == "a whole column",
     r"sample_weight must not be all zero": lambda case: case["weight"] == "zeros",
     r"sample_weight must not be negative": lambda case: case["weight"] == "negative",
+    r"loss='(poisson|gamma)' needs a y": lambda case: (
+        case["loss"] in ("poisson", "gamma") and case["target"] in ("1 output", "2 outputs")
+    ),
 }
+
+
+def _mean_output(estimator, X, y):
+    """A score: higher where the classifier is sure, or predictions are high."""
+    assert X.shape[0] == len(y)
+    return float(
+        np.mean(estimator.predict_proba(X).max(axis=1) if _classifies(estimator) else estimator.predict(X))
+    )
+
+
+def _classifies(estimator):
+    return hasattr(estimator, "predict_proba")
+
+
+def _fourth_power(output, y):
+    return (output - y) ** 4
 
 
 def _is_2d(target):
@@ -125,8 +144,10 @@ def _make(case):
         "n_estimators": case["n_estimators"],
         "bootstrap": case["bootstrap"],
     }
+    params["scoring"] = {"loss": "loss", "score": _mean_output}[case["scoring"]]
     if _is_regression(case["target"]):
-        return SNNRegressor(**params, loss=case["loss"]), LAYOUTS[case["layout"]](Z), y, weight
+        loss = _fourth_power if case["loss"] == "own" else case["loss"]
+        return SNNRegressor(**params, loss=loss), LAYOUTS[case["layout"]](Z), y, weight
     classes = [0, 1] if "task" in case["target"] else np.unique(TARGETS[case["target"]](Z)).tolist()
     one = {label: 1.0 + i for i, label in enumerate(classes)}
     class_weight = {"none": None, "balanced": "balanced", "dict": one, "list": [one, one]}[
@@ -189,7 +210,10 @@ CASES = st.fixed_dictionaries(
         "early_stopping": st.sampled_from([True, False, "auto"]),
         "batch_size": st.sampled_from(["auto", 1, 7, N_ROWS, 1000]),
         "precision": st.sampled_from(["auto", "float64", "bf16"]),
-        "loss": st.sampled_from(["squared_error", "absolute_error", "huber", "quantile"]),
+        "loss": st.sampled_from(
+            ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "own"]
+        ),
+        "scoring": st.sampled_from(["loss", "score"]),
         "label_smoothing": st.sampled_from([0.0, 0.1]),
         "constant": st.booleans(),
         "n_estimators": st.sampled_from([1, 1, 3]),
@@ -206,6 +230,7 @@ PLAIN = {
     "batch_size": "auto",
     "precision": "auto",
     "loss": "squared_error",
+    "scoring": "loss",
     "label_smoothing": 0.0,
     "constant": False,
     "n_estimators": 1,
