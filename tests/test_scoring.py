@@ -11,14 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import accuracy_score, get_scorer, log_loss, make_scorer, roc_auc_score
+from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import EpochScoring
 
-from sksnn import SNNClassifier, SNNRegressor
+from sksnn import SNNClassifier, SNNRegressor, _engine
 from sksnn.metrics import masked_roc_auc_scorer
+from sksnn.model_selection import SNNGridSearchCV
 
 LAWS = settings(max_examples=20, deadline=None, derandomize=True)
 TRAIN, VALID = slice(30, None), slice(0, 30)
+
+
+def focal_loss(output, y):
+    loss = torch.nn.functional.cross_entropy(output, y, reduction="none")
+    return (1 - (-loss).exp()) ** 2 * loss
+
+
+def broken_score(estimator, rows, y):
+    raise RuntimeError("my mistake")
 
 
 def watched(model, y, X=X, **settings):
@@ -201,6 +213,41 @@ def test_any_fit_can_be_scored_and_pickled(y, k, early_stopping, bootstrap, seed
     if k == 1:
         assert scores[model.best_epoch_ - 1] == pytest.approx(model.score(X[VALID], target[VALID]), abs=1e-6)
     assert pickle.loads(pickle.dumps(model)).validation_scores_ == scores
+
+
+# ---------------------------------------------------------------- in a search that trains candidates together
+
+
+@unfinished
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_candidates_that_are_trained_together_are_scored_each_by_its_own(n_estimators):
+    grid = {"scoring": ["loss", "roc_auc", None], "loss": ["log_loss", focal_loss], "lr": [1e-3, 1e-2]}
+    model = SNNClassifier(**SMALL | {"n_estimators": n_estimators}, early_stopping=True, n_iter_no_change=2)
+    settings = {"cv": 2, "scoring": "neg_log_loss", "error_score": "raise"}
+    together, apart = (
+        search(model, grid, **settings).fit(X, Y).cv_results_ for search in (SNNGridSearchCV, GridSearchCV)
+    )
+    np.testing.assert_allclose(together["mean_test_score"], apart["mean_test_score"], rtol=1e-5)
+
+
+@unfinished
+def test_lists_of_quantiles_and_time_limits_are_searched(monkeypatch):
+    monkeypatch.setattr(_engine, "monotonic", iter(range(10_000)).__next__)
+    model = SNNRegressor(**SMALL, loss="quantile", quantile=[0.1, 0.9])
+    grid = {"quantile": [[0.1, 0.9], [0.5]], "max_time": [None, 1.0]}
+    search = SNNGridSearchCV(model, grid, cv=2, error_score="raise").fit(X, T)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    n_iter = [clone(model).set_params(**params).fit(X, T).n_iter_ for params in search.cv_results_["params"]]
+    assert n_iter == [5, 1, 5, 1] or n_iter == [5, 5, 1, 1]
+
+
+@unfinished
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite:UserWarning")
+def test_a_scorer_that_fails_costs_a_search_its_candidate_alone():
+    model = SNNClassifier(**SMALL, early_stopping=True)
+    with pytest.warns(FitFailedWarning, match="2 fits failed with the following error:(.|\n)*my mistake"):
+        search = SNNGridSearchCV(model, {"scoring": ["accuracy", broken_score]}, cv=2).fit(X, Y)
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
 
 
 # ---------------------------------------------------------------- scores that cannot be used
