@@ -266,7 +266,7 @@ class BaseSNN(BaseEstimator):
 
     def _kept_loss(self):
         """Return the training loss of the epoch whose weights are kept; the least if a score chose it."""
-        if self.validation_scores_ and self._model.plan.early_stopping:
+        if self.scoring != "loss" and self._model.plan.early_stopping:
             return min(self.loss_curve_)
         return self.loss_curve_[self.best_epoch_ - 1] if self.loss_curve_ else np.inf
 

@@ -42,8 +42,8 @@ def explains_arguments(method):
             signature.bind(self, *args, **kwargs)
         except TypeError as error:
             hints = [ARGUMENTS[name] for name in kwargs if name in ARGUMENTS]
-            own = [name for name in kwargs if name not in signature.parameters and hasattr(self, name)]
-            hints += [f"{name} is a parameter of the estimator." for name in own]
+            own = kwargs.keys() - signature.parameters & self.get_params(deep=False).keys()
+            hints += [f"{name} is a parameter of the estimator." for name in sorted(own)]
             message = f"{type(self).__name__}.{method.__name__}() {error}."
             raise TypeError(" ".join([message, *hints])) from None
         return method(self, *args, **kwargs)

@@ -350,7 +350,7 @@ class Classes(Labels):
     @staticmethod
     def average(outputs, present=None):
         """Return the logarithms of the mean probabilities, finite where these round to 0."""
-        return losses.LogLink.average(torch.log_softmax(outputs, -1), present)
+        return losses.log_mean_exp(torch.log_softmax(outputs, -1), present)
 
     def score(self, y, outputs, weight):
         """Return the share of rows whose class has the largest output."""
@@ -408,7 +408,7 @@ class Tasks(Labels):
     @staticmethod
     def average(outputs, present=None):
         """Return the logits of the mean probabilities, finite where these round to 0 or 1."""
-        on, off = (losses.LogLink.average(F.logsigmoid(z), present) for z in (outputs, -outputs))
+        on, off = (losses.log_mean_exp(F.logsigmoid(z), present) for z in (outputs, -outputs))
         return on - off
 
     def score(self, y, outputs, weight):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._fit import BaseSNN, check_takes_chunks
 from ._habits import explains_arguments
 from ._target import Labels, Values
-from ._validation import check_same_length, check_task_classes, check_weights, to_host
+from ._validation import check_same_length, check_targets, check_task_classes, check_weights, to_host
 from .losses import REGRESSION_LOSSES
 from .metrics import masked_r2_score
 
@@ -928,7 +928,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         check_is_fitted(self)
         y, sample_weight = to_host(y), to_host(sample_weight)
         if self._model.target.quantiles is not None:
-            y, weight = Values.check(y, self), check_weights(sample_weight, len(y))
+            y, weight = check_targets(y, self.missing_label, self), check_weights(sample_weight, len(y))
             check_same_length(X, y)
             return self._predict(X, lambda target, outputs: target.score(y, outputs, weight))
         if not self._model.target.has_columns:

@@ -69,11 +69,19 @@ class LogLink:
 
     @staticmethod
     def average(outputs, present=None):
-        """Return the logarithms of the mean predictions, finite where these overflow or round to 0."""
-        if present is None:
-            return outputs.logsumexp(0) - math.log(len(outputs))
-        n = present.sum(0)[:, None].to(outputs.dtype)
-        return outputs.masked_fill(~present[..., None], -math.inf).logsumexp(0) - n.log()
+        """Return the logarithms of the mean predictions."""
+        return log_mean_exp(outputs, present)
+
+
+def log_mean_exp(logs, present=None):
+    """Return the logarithm of the mean over the first dimension of what logs, (k, n, n_outputs), stand for.
+
+    It is finite where the mean overflows or rounds to 0.
+    """
+    if present is None:
+        return logs.logsumexp(0) - math.log(len(logs))
+    n = present.sum(0)[:, None].to(logs.dtype)
+    return logs.masked_fill(~present[..., None], -math.inf).logsumexp(0) - n.log()
 
 
 # ---------------------------------------------------------------- losses
