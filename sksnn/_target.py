@@ -253,7 +253,7 @@ class Labels(Target):
         smoothing = parameters.label_smoothing
         if not callable(parameters.loss):
             smoothing = self._auto_smoothing(stops_early) if smoothing == "auto" else smoothing
-            return partial(self._cross_entropy, masked, smoothing)
+            return partial(self._cross_entropy, masked, label_smoothing=smoothing)
         if smoothing not in ("auto", 0):
             raise ValueError(
                 f"label_smoothing={smoothing} is for loss='log_loss': a callable gets y as it is. Smooth it "
