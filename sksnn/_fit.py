@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _device
+from ._columns import Columns
 from ._divergence import Diverged, explain_divergence, warn_if_useless
 from ._engine import NonFiniteLoss
 from ._habits import explains_arguments, hint_at
@@ -31,7 +32,7 @@ from ._scoring import score_members
 from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
 from ._target import Target
-from ._validation import check_inputs, check_same_length, check_weights
+from ._validation import check_same_length, check_weights
 from ._warnings import warn_user
 from .architectures import ARCHITECTURES
 from .encodings import ENCODINGS
@@ -80,6 +81,7 @@ class BaseSNN(BaseEstimator):
         "architecture": [StrOptions(set(ARCHITECTURES)), callable],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "standardize": ["boolean"],
         "encoding": [StrOptions({"auto", *ENCODINGS}), list, tuple, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
@@ -150,31 +152,32 @@ class BaseSNN(BaseEstimator):
     ):
         """Settle everything that training needs; `memo` may know what fits of the same rows have learned."""
         check_together(self, X_val, y_val, sample_weight_val)
-        target, table = self._read(X, y, sample_weight, earlier and earlier.target)
+        columns, target, table = self._read(X, y, sample_weight, *known(earlier))
         valid = None
         if X_val is not None:
-            _, valid = self._read(X_val, y_val, sample_weight_val, target, "_val")
+            *_, valid = self._read(X_val, y_val, sample_weight_val, columns, target, "_val")
         k = choose_n_estimators(self, table, earlier and earlier.plan)
         generators = earlier.generators if earlier else make_generators(self, k)
         table, valid, shares = split(self, table, target, valid, k, generators[0].split)
         target.check_rows(table, valid)
         target = target.learned_from(table, self, first=earlier is None)
         plan = make_plan(self, target, table, valid, shares, earlier and earlier.plan)
-        model = make_model(plan, target, generators, table, earlier, memo)
+        model = make_model(plan, target, columns, generators, table, earlier, memo)
         return self._make_ready(model, earlier, table, valid, shares, memo)
 
     def _fit_chunk(self, X, y, sample_weight, classes=None):
         """Make one pass over a chunk of rows."""
         with self._fitting(going_on=True) as earlier:
             check_together(self)
-            target = earlier and earlier.target
-            target, table = self._read(X, y, sample_weight, target, classes=classes, is_chunk=True)
+            columns, target, table = self._read(
+                X, y, sample_weight, *known(earlier), classes=classes, is_chunk=True
+            )
             target = target.learned_from(table, self, first=earlier is None, is_chunk=True)
             k = choose_n_estimators(self, table, earlier and earlier.plan)
             generators = earlier.generators if earlier else make_generators(self, k)
             shares = [Share()] * k
             plan = make_plan(self, target, table, None, shares, earlier and earlier.plan, "constant")
-            model = make_model(plan, target, generators, table, earlier)
+            model = make_model(plan, target, columns, generators, table, earlier)
             model.resumes = True
             self._train(self._make_ready(model, earlier, table, None, shares), n_epochs=1)
         return self
@@ -198,15 +201,16 @@ class BaseSNN(BaseEstimator):
         for name in [name for name in vars(self) if name.endswith("_") or name == "_model"]:
             delattr(self, name)
 
-    def _read(self, X, y, sample_weight, target, suffix="", **chunk):
-        """Check rows together with their y, and encode it; learn what the target is if that is not known."""
+    def _read(self, X, y, sample_weight, columns, target, suffix="", **chunk):
+        """Check rows together with their y, and encode both; learn what they are if that is not known."""
         y = self._target_type.check(y, self, target)
-        X = check_inputs(self, X, reset=target is None)
+        columns, reset = columns or Columns.learn(self, X), columns is None
+        X = columns.read(self, X, reset)
         check_same_length(X, y)
         weight = check_weights(sample_weight, X.shape[0], "sample_weight" + suffix)
         if target is None:
             target = self._target_type.learn(y, self, **chunk)
-        return target, Table(X, target.encode(y, "y" + suffix), weight)
+        return columns, target, Table(X, target.encode(y, "y" + suffix), weight)
 
     def _make_ready(self, model, earlier, table, valid, shares, memo=call):
         """Encode the rows and wrap the model in a net."""
@@ -304,7 +308,7 @@ class BaseSNN(BaseEstimator):
 
     def _member_outputs(self, X):
         """Check raw rows and compute the outputs of each member for them."""
-        return self._model.member_outputs(check_inputs(self, X, reset=False))
+        return self._model.member_outputs(self._model.columns.read(self, X, reset=False))
 
     # ------------------------------------------------------------ scikit-learn
 
@@ -339,6 +343,7 @@ class BaseSNN(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.target_tags.multi_output = True
         return tags
 
@@ -393,6 +398,11 @@ def check_together(parameters, X_val=None, y_val=None, sample_weight_val=None):
         raise ValueError("sample_weight_val needs X_val and y_val; got it alone. Give all three.")
 
 
+def known(earlier):
+    """Return what an earlier model knows about X and y, or nothing."""
+    return (earlier.columns, earlier.target) if earlier else (None, None)
+
+
 def make_generators(parameters, k):
     """Derive the random sources of k members from random_state; None takes fresh entropy, not numpy's global.
 
@@ -407,10 +417,10 @@ def make_generators(parameters, k):
     return [_device.Generators(each, device) for each in seeds]
 
 
-def make_model(plan, target, generators, table, earlier, memo=call):
+def make_model(plan, target, columns, generators, table, earlier, memo=call):
     """Start a model with the statistics of the training rows, or go on with an earlier one."""
     if earlier is None:
-        return Model.start(plan, target, generators, table, memo)
+        return Model.start(plan, target, columns, generators, table, memo)
     if plan.device != "auto":
         device = _device.resolve_device(plan.device)
         if device.type != earlier.device.type:

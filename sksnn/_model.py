@@ -28,6 +28,8 @@ class Model:
     plan : Plan
         What was settled for the latest fit.
     target : Target
+    columns : Columns
+        Which columns of X hold categories.
     generators : list of Generators
         One for each network, on its device.
     encoders : list of nn.Module
@@ -52,8 +54,9 @@ class Model:
         Whether `partial_fit` has trained this model, so that its pickle holds the optimizer's state.
     """
 
-    def __init__(self, plan, target, generators, encoders):
-        self.plan, self.target, self.generators, self.encoders = plan, target, generators, encoders
+    def __init__(self, plan, target, columns, generators, encoders):
+        self.plan, self.target, self.columns = plan, target, columns
+        self.generators, self.encoders = generators, encoders
         self.members, self.work = [], 0
         for j, own in enumerate(generators):
             encoder = encoders[j % len(encoders)]
@@ -69,15 +72,15 @@ class Model:
         self._doubles = [_DoubleCopy() for _ in self.members]
 
     @classmethod
-    def start(cls, plan, target, generators, table, memo=call):
+    def start(cls, plan, target, columns, generators, table, memo=call):
         """Learn the statistics of the training rows and build the networks."""
         codes = plan.encoding if isinstance(plan.encoding, tuple) else (plan.encoding,)
         codes = codes[: len(generators)]
         learned = {
-            code: memo(learn_encoder, table.X, table.weight, plan.standardize, code)
+            code: memo(learn_encoder, table.X, table.weight, plan.standardize, code, columns.n_categories)
             for code in dict.fromkeys(codes)
         }
-        return cls(plan, target, generators, [learned[code] for code in codes])
+        return cls(plan, target, columns, generators, [learned[code] for code in codes])
 
     def going_on(self, plan, target):
         """Return a model of the same networks with another plan and target."""
@@ -241,12 +244,13 @@ class Model:
         return self._loaded_state if self.optimizer is None else self.optimizer.state_dict()
 
     def to_arrays(self, with_optimizer):
-        """Return everything as plain numbers, numpy arrays, plan and target."""
+        """Return everything as plain numbers, numpy arrays, plan, target and columns."""
         networks = [member.network for member in self.members]
         encoders = list(dict.fromkeys(self.encoders))
         return {
             "plan": self.plan,
             "target": self.target,
+            "columns": self.columns,
             "generators": [own.state() for own in self.generators],
             "encoders": [_device.to_numpy_state(dict(e.state_dict())) for e in encoders],
             "turns": [encoders.index(encoder) for encoder in self.encoders],
@@ -270,7 +274,7 @@ class Model:
         builtin = [own.builtin_states for own in generators]
         encoders = list(map(encoder_from, state["encoders"]))
         encoders = [encoders[i] for i in state["turns"]]
-        model = cls(state["plan"], state["target"], generators, encoders)
+        model = cls(state["plan"], state["target"], state["columns"], generators, encoders)
         for own, states in zip(generators, builtin, strict=True):
             own.builtin_states = states
         for member, arrays, frozen in zip(model.members, state["networks"], state["frozen"], strict=True):

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ._validation import check_inputs
 from .encodings import chunk_slices
 from .networks import SNN, EncodedNetwork
 from .theory import ALPHA_01, LAMBDA_01, is_in_domain, moment_map, weight_moments
@@ -342,7 +341,7 @@ def layer_moments(estimator, X):
     check_estimator(estimator)
     model = estimator._model
     with model.computing():
-        inputs = model.encode(check_inputs(estimator, X, reset=False))
+        inputs = model.encode(model.columns.read(estimator, X, reset=False))
         return network_moments(model.module.network, inputs)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ._target import Labels
+from .encodings import has_many_columns
 from .networks import layer_sizes
 
 # early_stopping="auto" stops early above this number of rows, as HistGradientBoosting does: on fewer rows,
@@ -17,7 +18,7 @@ EARLY_STOPPING_ROWS = 10_000
 FEWEST_IN_FOLDS = 20
 
 # encoding="auto" leaves wider rows alone: with nine codes for each column, most weights of the network would
-# be in its first layer.
+# be in its first layer. Columns of two values, which have no code, are not counted.
 MOST_ENCODED_COLUMNS = 100
 
 # The classifier's "auto": up to this number of training rows 256 units, and one-hot codes
@@ -48,6 +49,7 @@ FIXED = (
     "hidden_layer_sizes",
     "dropout",
     "input_dropout",
+    "categorical_features",
     "standardize",
     "encoding",
     "precision",
@@ -71,6 +73,8 @@ class Plan:
         Training rows with weight of the first fit, on which width and encoding depend.
     early_stopping : bool
         Whether validation rows decide which epoch is best.
+    has_many_columns : bool
+        Whether the first fit had more columns than ``encoding="auto"`` encodes.
     loss : callable
         Makes the loss of a fit.
     ...
@@ -84,13 +88,15 @@ class Plan:
     n_outputs: int
     dropout: float
     input_dropout: float
+    categorical_features: str | tuple | None
     standardize: bool
     encoding: str | tuple | None
     precision: str
     standardize_target: bool
 
-    # Settled anew in each fit, but for n_rows and device.
+    # Settled anew in each fit, but for n_rows, has_many_columns and device.
     n_rows: int
+    has_many_columns: bool
     device: str
     batch_size: int
     optimizer: str | type
@@ -157,6 +163,7 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
         If the hidden layer sizes are not positive integers.
     """
     n_rows = count_rows(table) if earlier is None else earlier.n_rows
+    is_wide = has_many_columns(table.X, MOST_ENCODED_COLUMNS) if earlier is None else earlier.has_many_columns
     trained = [len(share.train) for share in shares if share.train is not None]
     n_trained = min(trained, default=len(table.y))
     batch_size = min(choose_batch_size(parameters, target, n_trained), n_trained)
@@ -170,11 +177,13 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
         n_outputs=target.n_outputs,
         dropout=parameters.dropout,
         input_dropout=parameters.input_dropout,
+        categorical_features=freeze(parameters.categorical_features),
         standardize=bool(parameters.standardize),
-        encoding=choose_encoding(parameters, target, n_rows, table.X.shape[1], len(shares)),
+        encoding=choose_encoding(parameters, target, n_rows, is_wide, len(shares)),
         precision=parameters.precision,
         standardize_target=bool(getattr(parameters, "standardize_target", False)),
         n_rows=n_rows,
+        has_many_columns=is_wide,
         device=str(parameters.device),
         batch_size=batch_size,
         optimizer=parameters.optimizer,
@@ -189,6 +198,11 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
         n_iter_no_change=parameters.n_iter_no_change,
         loss=target.loss(parameters, masked, early_stopping),
     )
+
+
+def freeze(chosen):
+    """Return names, positions or a mask as a tuple, which can be compared."""
+    return chosen if chosen is None or isinstance(chosen, str) else tuple(np.ravel(chosen).tolist())
 
 
 def count_rows(table):
@@ -235,9 +249,9 @@ def choose_layer_sizes(parameters, target, n_rows):
     return sizes
 
 
-def choose_encoding(parameters, target, n_rows, n_columns, n_estimators):
+def choose_encoding(parameters, target, n_rows, is_wide, n_estimators):
     """Return the code, or the codes that members take in turn."""
-    best = best_encoding(parameters, target, n_rows, n_columns)
+    best = best_encoding(parameters, target, n_rows, is_wide)
     if parameters.encoding == "auto" and best is not None and n_estimators > 1:
         return CLASSIFIER_CODES if isinstance(target, Labels) else REGRESSOR_CODES
     if isinstance(parameters.encoding, list | tuple):
@@ -246,9 +260,9 @@ def choose_encoding(parameters, target, n_rows, n_columns, n_estimators):
     return best if parameters.encoding == "auto" else parameters.encoding
 
 
-def best_encoding(parameters, target, n_rows, n_columns):
+def best_encoding(parameters, target, n_rows, is_wide):
     """Return the code measured to be best, or None for a user's own module, which may want pixels."""
-    if not isinstance(parameters.architecture, str) or n_columns > MOST_ENCODED_COLUMNS:
+    if not isinstance(parameters.architecture, str) or is_wide:
         return None
     return "onehot" if isinstance(target, Labels) and n_rows <= ONE_HOT_ROWS else "piecewise"
 

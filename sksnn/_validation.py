@@ -2,6 +2,7 @@
 
 import numbers
 import re
+from contextlib import contextmanager
 
 import numpy as np
 from scipy import sparse
@@ -12,42 +13,89 @@ from sklearn.utils.validation import assert_all_finite, check_consistent_length,
 from .metrics import is_missing
 
 
+def as_rows(X):
+    """Return a tensor on the CPU as an array that shares its memory, anything else as it is."""
+    if not hasattr(X, "detach"):
+        return X
+    X = X.detach()  # it may require a gradient
+    X = X.float() if str(X.dtype) == "torch.bfloat16" else X  # numpy has no bfloat16
+    if X.device.type == "meta":
+        raise ValueError("X must hold numbers; got a tensor on device 'meta', which has a shape only.")
+    if not _is_on_host(X) or str(X.layout) != "torch.strided":
+        return X
+    return X.resolve_conj().resolve_neg().numpy()  # even if scikit-learn's array API dispatch is on
+
+
 def check_inputs(estimator, X, reset):
-    """Validate X, which must be real, finite and 2-D, and return it as an array; numbers keep their dtype.
+    """Validate X, which must be real and 2-D, and return it as an array; numbers keep their dtype.
 
     Returns
     -------
     X : ndarray, scipy CSR or Tensor of shape (n_rows, n_features)
-        A Tensor only if X is one on a device other than the CPU.
+        NaN where a value is missing. A Tensor only if X is one on a device other than the CPU.
 
     Raises
     ------
     ValueError
-        If columns are not numbers, values are NaN or infinite, or shape or names differ from fit.
+        If columns are not numbers, values are infinite, NaN in a sparse X, or shape or names differ from fit.
     """
-    if hasattr(X, "detach"):  # a torch tensor, which may require a gradient
-        X = X.detach()
-        X = X.float() if str(X.dtype) == "torch.bfloat16" else X  # numpy has no bfloat16
-        if X.device.type == "meta":
-            raise ValueError("X must hold numbers; got a tensor on device 'meta', which has a shape only.")
-        if not _is_on_host(X):
-            return _check_tensor(estimator, X, reset)
-        if str(X.layout) == "torch.strided":  # to numpy, even if scikit-learn's array API dispatch is on
-            X = X.resolve_conj().resolve_neg().numpy()
-    _refuse_times(X)
-    try:
+    X = as_rows(X)
+    if hasattr(X, "detach") and not _is_on_host(X):
+        return _check_tensor(estimator, X, reset)
+    refuse_times(X)
+    with _explained():
         X = validate_data(
-            estimator, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=True
+            estimator,
+            _without_na(X),
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+            ensure_all_finite="allow-nan",
         )
-        if X.dtype == object:  # frames of mixed columns, such as categorical ones
-            X = check_array(X, dtype=np.float64, input_name="X")
+    return _as_numbers(X)
+
+
+def check_numbers(X):
+    """Validate columns of a frame or array that hold numbers, as `check_inputs` does."""
+    refuse_times(X)
+    with _explained():
+        X = check_array(_without_na(X), dtype="numeric", ensure_all_finite="allow-nan", input_name="X")
+    return _as_numbers(X)
+
+
+@contextmanager
+def _explained():
+    """Add a way out to scikit-learn's errors about X."""
+    try:
+        yield
     except (ValueError, TypeError) as error:
         if not _way_out(str(error)):
             raise
         raise type(error)(str(error) + _way_out(str(error))) from error
-    if sparse.issparse(X) and not X.has_canonical_format:  # repeated entries would make the moments wrong
-        X = X.copy()  # since it may be the user's matrix
-        X.sum_duplicates()
+
+
+def _without_na(X):
+    """Put NaN in place of pandas.NA into an array of objects; float() takes None, but not that."""
+    if not isinstance(X, np.ndarray) or X.dtype != object:
+        return X
+    missing = [is_missing_object(value) for value in X.ravel()]
+    return np.where(np.reshape(missing, X.shape), np.nan, X)
+
+
+def _as_numbers(X):
+    """Bring checked rows into a layout and dtype that torch has."""
+    if X.dtype == object:  # frames of mixed columns
+        with _explained():
+            X = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
+    if sparse.issparse(X):
+        if X.dtype.kind == "f" and np.isnan(X.data).any():
+            raise ValueError(
+                "Input X contains NaN, which a sparse X must not hold: its missing entries are zeros. Give "
+                "dense rows, or fill it first with SimpleImputer(add_indicator=True)."
+            )
+        if not X.has_canonical_format:  # repeated entries would make the moments wrong
+            X = X.copy()  # since it may be the user's matrix
+            X.sum_duplicates()
     if X.dtype.kind == "f" and (X.dtype.itemsize not in (4, 8) or not X.dtype.isnative):
         X = X.astype(np.float32 if X.dtype.itemsize == 4 else np.float64)  # float16, long double, big-endian
     return X
@@ -69,7 +117,7 @@ def _is_time(dtype):
     return any(part in name for part in TIMES)
 
 
-def _refuse_times(values, what="X"):
+def refuse_times(values, what="X"):
     """Refuse dates and times in an array or frame; numpy's own error would not name the cause."""
     if hasattr(values, "dtypes") and hasattr(values, "columns"):
         for name, dtype in zip(values.columns, values.dtypes, strict=True):
@@ -101,12 +149,12 @@ def _check_tensor(estimator, X, reset):
             f"shape {tuple(X.shape)}. Use X.reshape(1, -1) for a single row."
         )
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    finite = X.isfinite()
-    if not finite.all():
-        row, column = (~finite).nonzero()[0].tolist()
+    infinite = X.isinf()
+    if infinite.any():
+        row, column = infinite.nonzero()[0].tolist()
         raise ValueError(
-            f"Input X contains NaN or infinity: {X[row, column].item()} in row {row}, column {column}. Fill "
-            "or drop it first: torch.nan_to_num, or SimpleImputer(add_indicator=True) on the CPU."
+            f"Input X contains infinity: {X[row, column].item()} in row {row}, column {column}. Make it NaN, "
+            "which counts as missing, or clip it."
         )
     return X
 
@@ -125,11 +173,12 @@ def to_host(values):
 
 def _way_out(message):
     if "could not convert string" in message or "dtype='numeric'" in message:
-        return " Encode categorical columns first, with OneHotEncoder inside a ColumnTransformer."
+        return (
+            " Give a pandas or polars frame, whose columns of strings are categories, or name such columns "
+            "in categorical_features."
+        )
     if any(f"'{name}" in message for name in ("datetime", "Timestamp", "Timedelta", "Period", "timedelta")):
         return " Turn dates into numbers first: days since some date, weekday, month."
-    if "contains NaN" in message:
-        return "\nFor SNNs, fill missing values with SimpleImputer(add_indicator=True)."
     return ""
 
 
@@ -290,10 +339,11 @@ def _missing_labels(y, missing_label):
         return np.isnan(y) | (y == missing_label)
     if y.dtype.kind != "O":
         return np.zeros(len(y), bool)
-    return np.array([_is_missing_object(value, missing_label) for value in y], bool)
+    return np.array([is_missing_object(value, missing_label) for value in y], bool)
 
 
-def _is_missing_object(value, missing_label):
+def is_missing_object(value, missing_label=np.nan):
+    """Say whether an object is None, NaN, pandas.NA, a missing time, or `missing_label`."""
     # A comparison with pandas.NA is neither true nor false.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
@@ -329,7 +379,7 @@ def check_targets(y, missing_label, estimator):
         If a value is not real and finite, or is missing in a 1-D target.
     """
     y = _require(y, estimator)
-    _refuse_times(y, "y")
+    refuse_times(y, "y")
     try:
         y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
     except TypeError as error:  # objects that float() refuses

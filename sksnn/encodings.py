@@ -1,5 +1,7 @@
 """How columns enter the network: statistics learned in fit, buffers of the network after it."""
 
+from itertools import islice
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -16,6 +18,9 @@ ENCODINGS = ("onehot", "thermometer", "piecewise")
 # A column of at most so many distinct values gets an indicator of each; others are cut into N_BINS.
 FEW_VALUES = 10
 N_BINS = 9
+
+# Indicators of a column of categories, of which the last is for all that are rarer than the others.
+MOST_CATEGORIES = 30
 
 # The deviation of all codes of a column together, in that of the column. At 1 they overfit: what a rare
 # value or a short ramp means is learned from few rows (docs/paper.md).
@@ -58,7 +63,7 @@ def column_moments(X, weight=None):
     Parameters
     ----------
     X : ndarray, Tensor or scipy CSR of shape (n_rows, n_columns)
-        Finite numbers of any real dtype.
+        Finite numbers of any real dtype, and in a dense X NaN where values are missing, which count nowhere.
     weight : ndarray of shape (n_rows,), default=None
         Non-negative row weights, not all zero; None weighs rows equally. Rows of weight 0 are as if absent.
 
@@ -66,7 +71,8 @@ def column_moments(X, weight=None):
     -------
     mean, deviation : ndarray of shape (n_columns,), float64
         The deviation is the biased one (squares are divided by the sum of weights); exactly 0 for a
-        constant column, and not finite where the variance overflows float64.
+        constant column, and not finite where the variance overflows float64. Of a column without any value
+        the mean is NaN, the deviation 0.
 
     Examples
     --------
@@ -104,8 +110,11 @@ def _unit(largest):
 
 
 def _scaled_moments(values, weight):
-    """Compute mean and deviation of one column that is constant, or whose squares leave float64."""
-    values, weight = values[weight > 0], weight[weight > 0]
+    """Compute mean and deviation of one column with gaps, a constant, or one whose squares leave float64."""
+    counts = (weight > 0) & ~np.isnan(values)
+    values, weight = values[counts], weight[counts]
+    if not counts.any():
+        return np.nan, 0.0
     if (values == values[0]).all():
         return values[0], 0.0
     unit = _unit(abs(values).max())
@@ -172,14 +181,16 @@ def as_float64(rows):
 
 
 class Standardizer(nn.Module):
-    """Centre and scale columns in float64.
+    """Centre and scale columns in float64; where a value is missing (NaN), it is as if it were the mean.
 
     Parameters
     ----------
     mean : array-like of shape (n_features,)
-        What is subtracted.
+        What is subtracted. A column whose mean is NaN, since it has no value in `fit`, becomes 0.
     scale : array-like of shape (n_features,)
         What the difference is divided by; 0 counts as 1, for columns without spread.
+    column : array-like of int of shape (n_features,), default=None
+        Which columns of the rows are meant; None are all.
 
     Raises
     ------
@@ -192,17 +203,19 @@ class Standardizer(nn.Module):
 
     Examples
     --------
-    >>> Standardizer([2.0], [0.5])(torch.tensor([[3.0]]))
-    tensor([[2.]], dtype=torch.float64)
+    >>> Standardizer([2.0], [0.5])(torch.tensor([[3.0], [torch.nan]]))
+    tensor([[2.],
+            [0.]], dtype=torch.float64)
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
+    column: torch.Tensor | None
 
-    def __init__(self, mean, scale):
+    def __init__(self, mean, scale, column=None):
         super().__init__()
         mean, scale = np.asarray(mean, np.float64), np.asarray(scale, np.float64)
-        bad = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(scale)))
+        bad = np.flatnonzero(np.isinf(mean) | ~np.isfinite(scale))
         if len(bad):
             raise ValueError(
                 f"column {bad[0]} of X is too large to standardise: its variance overflows float64. "
@@ -210,6 +223,8 @@ class Standardizer(nn.Module):
             )
         self.register_buffer("mean", torch.from_numpy(mean.copy()))
         self.register_buffer("scale", torch.from_numpy(np.where(scale > 0, scale, 1.0)))
+        column = None if column is None else torch.from_numpy(np.array(column, np.int64))
+        self.register_buffer("column", column)
 
     @classmethod
     def fit(cls, X, weight=None):
@@ -257,9 +272,10 @@ class Standardizer(nn.Module):
         return len(self.mean)
 
     def forward(self, X):
-        """Return (X - mean) / scale in float64, on the device of X."""
+        """Return (X - mean) / scale in float64, 0 where a value is missing, on the device of X."""
         mean, scale = self.mean.to(X.device), self.scale.to(X.device)
-        return X.to(torch.float64).sub(mean).div_(scale)
+        X = X if self.column is None else X[:, self.column.to(X.device)]
+        return X.to(torch.float64).sub(mean).div_(scale).nan_to_num_(0.0, torch.inf, -torch.inf)
 
     def _apply(self, fn, recurse=True):
         # The statistics stay float64 on the host whatever is done to the network around them:
@@ -267,30 +283,50 @@ class Standardizer(nn.Module):
         return self
 
 
-class _Codes(nn.Module):
-    """Codes of some columns: each a function of one column between two ends, centred and scaled.
+class _Part(nn.Module):
+    """Inputs that stand beside the columns themselves, centred and scaled.
 
     Parameters
     ----------
-    column : array-like of int of shape (n_codes,)
-        The column of each code.
-    low, high : array-like of shape (n_codes,)
-        Where each code begins and ends.
-    mean, scale : array-like of shape (n_codes,)
-        What is subtracted from a code, and what the difference is divided by.
+    column : array-like of int of shape (n_inputs,)
+        The column that each input is computed from.
+    mean, scale : array-like of shape (n_inputs,)
+        What is subtracted from an input, and what the difference is divided by.
     """
 
     column: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, column, low, high, mean, scale):
+    def __init__(self, column, mean, scale):
         super().__init__()
         self.register_buffer("column", torch.from_numpy(np.array(column, np.int64)))
-        for name, values in {"low": low, "high": high, "mean": mean, "scale": scale}.items():
-            self.register_buffer(name, torch.from_numpy(np.array(values, np.float64)))
+        self.register_buffer("mean", torch.from_numpy(np.array(mean, np.float64)))
+        self.register_buffer("scale", torch.from_numpy(np.array(scale, np.float64)))
+
+    @property
+    def n_inputs(self):
+        """Number of inputs."""
+        return len(self.column)
+
+    def at(self, device):
+        """Return the buffers by name, on a device."""
+        return {name: buffer.to(device) for name, buffer in self.named_buffers()}
+
+    def _apply(self, fn, recurse=True):
+        return self  # as in Standardizer
+
+
+class _Codes(_Part):
+    """Codes of some columns: each a function of one column between two ends, `low` and `high`."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    def __init__(self, column, low, high, mean, scale):
+        super().__init__(column, mean, scale)
+        self.register_buffer("low", torch.from_numpy(np.array(low, np.float64)))
+        self.register_buffer("high", torch.from_numpy(np.array(high, np.float64)))
 
     @staticmethod
     def ends(values, mass, encoding):
@@ -304,9 +340,9 @@ class _Codes(nn.Module):
 
     @classmethod
     def fit(cls, columns, encoding):
-        """Learn codes of this kind from the distinct values of each column and their weights."""
+        """Learn codes of this kind from the distinct values of each column, and the weights of these."""
         codes = [[np.empty(0)] * 5]
-        for column, (values, mass) in enumerate(columns):
+        for column, (values, mass) in columns.items():
             low, high = cls.ends(values, mass, encoding)
             if len(low):
                 coded = (1.0 * cls.between(values, *ends) for ends in zip(low, high, strict=True))
@@ -315,21 +351,12 @@ class _Codes(nn.Module):
                 codes.append([np.full(len(low), column), low, high, mean, scale])
         return cls(*map(np.concatenate, zip(*codes, strict=True)))
 
-    @property
-    def n_inputs(self):
-        """Number of codes."""
-        return len(self.column)
-
     def forward(self, X):
-        """Return the codes in float64, on the device of X."""
-        column, low, high, mean, scale = (
-            values.to(X.device) for values in (self.column, self.low, self.high, self.mean, self.scale)
-        )
-        codes = self.between(X[:, column].to(torch.float64), low, high)
-        return codes.to(torch.float64).sub_(mean).div_(scale)
-
-    def _apply(self, fn, recurse=True):
-        return self  # as in Standardizer
+        """Return the codes in float64, 0 where a value is missing, on the device of X."""
+        own = self.at(X.device)
+        x = X[:, own["column"]].to(torch.float64)
+        codes = self.between(x, own["low"], own["high"]).to(torch.float64)
+        return codes.sub_(own["mean"]).div_(own["scale"]).masked_fill_(x.isnan(), 0.0)
 
 
 class _Indicators(_Codes):
@@ -365,8 +392,76 @@ class _Ramps(_Codes):
         return ((x - low) / (high - low)).clip(0, 1)
 
 
-# What stands beside the columns themselves, in this order.
+class _Gaps(_Part):
+    """1 where a value is missing, else 0: for columns of numbers that had some missing in `fit`."""
+
+    @classmethod
+    def fit(cls, column, present):
+        """Learn the indicators from the share of each column that is present."""
+        some = (present > 0) & (present < 1)
+        # As they are: their variance is a quarter at most, as that of codes, and small where gaps are rare.
+        return cls(column[some], 1 - present[some], np.ones(some.sum()))
+
+    def forward(self, X):
+        """Return the indicators in float64, on the device of X."""
+        own = self.at(X.device)
+        return X[:, own["column"]].isnan().to(torch.float64).sub_(own["mean"]).div_(own["scale"])
+
+
+class _Categories(_Part):
+    """1 for the category of a row, else 0: one indicator for all that are rare, and one for missing ones.
+
+    Parameters
+    ----------
+    column, mean, scale : array-like of shape (n_inputs,)
+        As in `_Part`.
+    categorical : array-like of int of shape (n_columns,)
+        The columns, ascending.
+    place : array-like of int of shape (n_columns, n_categories + 1)
+        The input of each category of each column, last that of missing ones; n_inputs for those that the rows
+        of `fit` do not have, for which all indicators of the column are 0 after centring.
+    """
+
+    categorical: torch.Tensor
+    place: torch.Tensor
+    block: torch.Tensor
+
+    def __init__(self, column, mean, scale, categorical, place):
+        super().__init__(column, mean, scale)
+        self.register_buffer("categorical", torch.from_numpy(np.array(categorical, np.int64)))
+        self.register_buffer("place", torch.from_numpy(np.array(place, np.int64)))
+        self.register_buffer("block", torch.searchsorted(self.categorical, self.column), persistent=False)
+
+    @classmethod
+    def fit(cls, X, weight, n_categories):
+        """Learn the indicators from X and the number of categories of each column that has some."""
+        place = np.full((len(n_categories), max(n_categories.values(), default=0) + 1), -1)
+        found, n_inputs = [[np.empty(0)] * 3], 0
+        for own, (column, n) in zip(place, n_categories.items(), strict=True):
+            mass = _category_mass(X[:, column], weight, n)
+            groups = _grouped(mass[:-1]) + [[-1]] * bool(mass[-1])
+            for group in groups:
+                own[group] = n_inputs
+                n_inputs += 1
+            share = np.array([mass[group].sum() for group in groups]) / mass.sum()
+            scale = np.sqrt((share * (1 - share)).sum()) / CODE_DEVIATION
+            found.append([np.full(len(share), column), share, np.full(len(share), scale or 1.0)])
+        column, mean, scale = map(np.concatenate, zip(*found, strict=True))
+        return cls(column, mean, scale, list(n_categories), np.where(place < 0, n_inputs, place))
+
+    def forward(self, X):
+        """Return the indicators in float64, on the device of X."""
+        own = self.at(X.device)
+        missing = own["place"].shape[1] - 1
+        code = X[:, own["categorical"]].to(torch.float64).nan_to_num(missing).long()
+        place = own["place"][torch.arange(code.shape[1], device=X.device), code][:, own["block"]]
+        inputs = (place == torch.arange(self.n_inputs, device=X.device)).to(torch.float64)
+        return inputs.sub_(own["mean"]).div_(own["scale"]).masked_fill_(place == self.n_inputs, 0.0)
+
+
+# What stands beside the columns themselves, in this order: first the codes of numbers.
 CODES = {"indicators": _Indicators, "ramps": _Ramps}
+PARTS = {"columns": Standardizer, **CODES, "gaps": _Gaps, "categories": _Categories}
 
 
 class ColumnEncoder(nn.Module):
@@ -377,18 +472,25 @@ class ColumnEncoder(nn.Module):
     rises from 0 at `low` to 1 at `high`. The codes of a column have together a quarter of its variance, so
     a column of many codes does not outweigh the others.
 
+    A column of categories has no input but an indicator of each, which have together a quarter of the
+    variance of a column of numbers, too. Where a number is missing, all its inputs are 0, the mean of any
+    input, but for an indicator that it is missing.
+
     Parameters
     ----------
     **parts : nn.Module
         What computes the inputs, in this order: ``columns``, a `Standardizer`, and where there are such
-        codes ``indicators`` and ``ramps``. `fit` learns them.
+        inputs ``indicators`` and ``ramps``, which are the codes of numbers, ``gaps`` and ``categories``.
+        `fit` learns them.
 
     Attributes
     ----------
-    column, low, high : Tensor of shape (n_codes,)
-        The column of each code, and where it begins and ends.
-    mean, scale : Tensor of shape (n_features + n_codes,)
-        What is subtracted from columns and codes, and what the difference is divided by.
+    column : Tensor of shape (n_inputs - n_numbers,)
+        The column of each input behind those of the columns of numbers themselves.
+    low, high : Tensor of shape (n_codes,)
+        Where each code of a number begins and ends.
+    mean, scale : Tensor of shape (n_inputs,)
+        What is subtracted from columns, codes and indicators, and what the difference is divided by.
 
     See Also
     --------
@@ -396,7 +498,8 @@ class ColumnEncoder(nn.Module):
 
     Notes
     -----
-    Shape: (n, n_features) of any real dtype to (n, n_features + n_codes) float64.
+    Shape: (n, n_features) of any real dtype to (n, n_inputs) float64. Categories are numbers from 0 on, and
+    NaN where they are missing.
 
     References
     ----------
@@ -418,21 +521,25 @@ class ColumnEncoder(nn.Module):
         self.n_inputs = sum(part.n_inputs for part in parts.values())
 
     @classmethod
-    def fit(cls, X, weight=None, encoding="onehot", standardizer=None):
-        """Learn statistics and codes of X.
+    def fit(cls, X, weight=None, encoding="onehot", standardizer=None, n_categories=None):
+        """Learn statistics, codes and indicators of X.
 
         Parameters
         ----------
         X : ndarray or Tensor of shape (n_rows, n_features)
+            NaN where a value is missing.
         weight : ndarray of shape (n_rows,), default=None
             Row weights, which count in the quantiles too; rows of weight 0 are as if absent.
-        encoding : {"onehot", "thermometer", "piecewise"}, default="onehot"
+        encoding : {"onehot", "thermometer", "piecewise"} or None, default="onehot"
             All give columns of three to ten distinct values an indicator of each. Longer columns have no
             code ("onehot"), or are cut at the eight inner quantiles into nine parts: "thermometer" has an
             indicator of being above each cut, "piecewise" a ramp through each part. Columns of one
-            or two values have no code, since it would say nothing new.
+            or two values have no code, since it would say nothing new. None: no codes.
         standardizer : Standardizer, default=None
             What is done to the columns themselves; None learns it.
+        n_categories : dict of int to int, default=None
+            The columns that hold categories, ascending, and the number of these. The most frequent categories
+            of a column have an indicator each, at most MOST_CATEGORIES; all others have one together.
 
         Returns
         -------
@@ -443,16 +550,25 @@ class ColumnEncoder(nn.Module):
         ValueError
             If there is no such encoding.
         """
-        if encoding not in ENCODINGS:
-            raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}.")
-        columns = [_distinct(X[:, j], weight) for j in range(X.shape[1])]
-        codes = {name: kind.fit(columns, encoding) for name, kind in CODES.items()}
-        codes = {name: part for name, part in codes.items() if part.n_inputs}
-        plain = Standardizer.fit(X, weight) if standardizer is None else standardizer
-        encoder = cls(columns=Standardizer(plain.mean, plain.scale), **codes)
-        n_coded = sum(len(part.column.unique()) for part in codes.values())
-        # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for.
-        gain = np.sqrt(encoder.n_inputs / (X.shape[1] + CODE_DEVIATION**2 * n_coded))
+        if encoding not in (None, *ENCODINGS):
+            raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, or None; got {encoding!r}.")
+        n_categories, plain = n_categories or {}, standardizer or Standardizer.fit(X, weight)
+        numeric = np.array([j for j in range(X.shape[1]) if j not in n_categories], np.int64)
+        present = _share_present(X, weight)
+        distinct = {j: _distinct(X[:, j], weight) for j in numeric} if encoding else {}
+        parts = {name: kind.fit(distinct, encoding) for name, kind in CODES.items()}
+        parts["gaps"] = _Gaps.fit(numeric, present[numeric])
+        parts["categories"] = _Categories.fit(X, weight, n_categories)
+        chosen = numeric if n_categories else None
+        columns = Standardizer(plain.mean[numeric], plain.scale[numeric], chosen)
+        encoder = cls(columns=columns, **{name: part for name, part in parts.items() if part.n_inputs})
+        coded = {int(column) for name in CODES for column in parts[name].column}
+        # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for. A
+        # missing number is 0, and takes its share from the variance of its inputs.
+        missing = parts["gaps"].mean.numpy()
+        variance = present[numeric].sum() + (missing * (1 - missing)).sum()
+        variance += CODE_DEVIATION**2 * (present[[*coded]].sum() + len(n_categories))
+        gain = np.sqrt(encoder.n_inputs / variance)
         for part in encoder.parts.values():
             part.get_buffer("scale").div_(gain)
         return encoder
@@ -464,17 +580,17 @@ class ColumnEncoder(nn.Module):
     @property
     def mean(self):
         """What is subtracted from columns and codes."""
-        return self._join("mean", self.parts)
+        return self._join("mean", PARTS)
 
     @property
     def scale(self):
         """What columns and codes are divided by."""
-        return self._join("scale", self.parts)
+        return self._join("scale", PARTS)
 
     @property
     def column(self):
-        """The column of each code."""
-        return self._join("column", CODES)
+        """The column of each input behind those of the columns themselves."""
+        return self._join("column", PARTS.keys() - {"columns"})
 
     @property
     def low(self):
@@ -492,12 +608,14 @@ class ColumnEncoder(nn.Module):
         return torch.cat([getattr(part, buffer) for part in parts] or [torch.empty(0)])
 
 
-def learn_encoder(X, weight, standardize, encoding):
+def learn_encoder(X, weight, standardize, encoding, n_categories):
     """Learn how columns enter the network; sparse ones have no codes, which are dense."""
     plain = Standardizer.fit(X, weight) if standardize else Standardizer.identity(X.shape[1])
-    if encoding is None or sparse.issparse(X):
+    if sparse.issparse(X):
         return plain
-    return ColumnEncoder.fit(X, weight, encoding, plain)
+    if encoding is None and not n_categories and (_share_present(X, weight) == 1).all():
+        return plain
+    return ColumnEncoder.fit(X, weight, encoding, plain, n_categories)
 
 
 def encoder_from(state):
@@ -508,19 +626,52 @@ def encoder_from(state):
     for key, values in state.items():
         _, name, buffer = key.split(".")
         parts.setdefault(name, {})[buffer] = values
-    kinds = {"columns": Standardizer, **CODES}
-    return ColumnEncoder(**{name: kinds[name](**buffers) for name, buffers in parts.items()})
+    return ColumnEncoder(**{name: PARTS[name](**buffers) for name, buffers in parts.items()})
+
+
+def has_many_columns(X, most):
+    """Say whether more than `most` columns have more than two values, so that codes say something new."""
+
+    def may_have_codes(j):
+        x = _as_array(X[:, j])
+        return ((x > np.fmin.reduce(x)) & (x < np.fmax.reduce(x))).any()
+
+    if X.shape[1] <= most or sparse.issparse(X):
+        return X.shape[1] > most
+    return len(list(islice(filter(may_have_codes, range(X.shape[1])), most + 1))) > most
+
+
+def _share_present(X, weight):
+    """Return the share of each column, by weight, that is not missing: exactly 1 where all is there."""
+    weight = np.ones(X.shape[0]) if weight is None else np.asarray(weight, np.float64)
+    slices = chunk_slices(*X.shape)
+    missing = sum(weight[s] @ np.isnan(_as_array(X[s])) for s in slices) / weight.sum()
+    return 1 - missing
+
+
+def _category_mass(codes, weight, n_categories):
+    """Return the weight of each category, and last that of the rows where it is missing."""
+    codes = np.nan_to_num(_as_array(codes), nan=n_categories).astype(np.int64)
+    return np.bincount(codes, weight, minlength=n_categories + 1)
+
+
+def _grouped(mass):
+    """Cut categories of these weights into lists: one for each frequent category, one for all others."""
+    order = np.argsort(-mass, kind="stable")[: np.count_nonzero(mass)].tolist()
+    n_alone = len(order) if len(order) <= MOST_CATEGORIES else MOST_CATEGORIES - 1
+    return [[code] for code in order[:n_alone]] + [order[n_alone:]] * (n_alone < len(order))
 
 
 def _distinct(values, weight):
-    """Return the distinct values of a column, ascending, and the weight of each."""
-    values = values.cpu().numpy() if torch.is_tensor(values) else values
+    """Return the distinct values of a column that are not missing, ascending, and the weight of each."""
+    values = _as_array(values)
     if weight is None:
         values, mass = np.unique(values, return_counts=True)
     else:
         values, index = np.unique(values[weight > 0], return_inverse=True)
         mass = np.bincount(index, weight[weight > 0])
-    return values.astype(np.float64), mass
+    present = ~np.isnan(values)
+    return values[present].astype(np.float64), mass[present]
 
 
 def _between(values):

@@ -56,6 +56,12 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         the paper lists no dropout.
     input_dropout : float, default=0.0
         Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
+        that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
+        mask of the columns. Each category is an input of the network, 1 in its rows, as is "missing"; beyond
+        the 29 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
+        missing.
     standardize : bool, default=True
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
         are centred too, but those with few entries get a smaller variance than the others
@@ -243,6 +249,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         architecture="snn",
         dropout=0.05,
         input_dropout=0.0,
+        categorical_features="from_dtype",
         standardize=True,
         encoding="auto",
         optimizer="adamw",
@@ -280,6 +287,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.architecture = architecture
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.categorical_features = categorical_features
         self.standardize = standardize
         self.encoding = encoding
         self.optimizer = optimizer
@@ -560,6 +568,12 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         than "snn" use ordinary dropout.
     input_dropout : float, default=0.0
         Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
+        that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
+        mask of the columns. Each category is an input of the network, 1 in its rows, as is "missing"; beyond
+        the 29 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
+        missing.
     standardize : bool, default=True
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
         are centred too, but those with few entries get a smaller variance than the others
@@ -732,6 +746,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         architecture="snn",
         dropout=0.0,
         input_dropout=0.0,
+        categorical_features="from_dtype",
         standardize=True,
         encoding="auto",
         optimizer="adamw",
@@ -769,6 +784,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self.architecture = architecture
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.categorical_features = categorical_features
         self.standardize = standardize
         self.encoding = encoding
         self.optimizer = optimizer
