@@ -106,7 +106,9 @@ class Columns:
         refuse_times(rows)
         numeric = [j for j in range(estimator.n_features_in_) if j not in objects]
         numbers = check_numbers(_take(rows, numeric)) if numeric else np.empty((len(rows), 0))
-        values = np.empty((len(rows), estimator.n_features_in_), np.result_type(numbers, np.float32))
+        single = numbers.dtype == np.float32 and len(objects) == len(self.categorical)
+        shape = len(rows), estimator.n_features_in_
+        values = np.empty(shape, np.float32 if single else np.float64)
         values[:, numeric] = numbers
         for j in objects - {*self.categorical}:
             values[:, j] = _read_numbers(rows, j)

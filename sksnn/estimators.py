@@ -60,7 +60,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
         mask of the columns. Each category is an input of the network, 1 in its rows, as is "missing"; beyond
-        the 29 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
+        the 254 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
         missing.
     standardize : bool, default=True
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
@@ -572,7 +572,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
         mask of the columns. Each category is an input of the network, 1 in its rows, as is "missing"; beyond
-        the 29 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
+        the 254 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
         missing.
     standardize : bool, default=True
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns

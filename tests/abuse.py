@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -124,11 +125,20 @@ TARGETS = {
     "quantiles": (partial(SNNRegressor, loss="quantile", quantile=[0.9, 0.1]), lambda Z: 5 * Z[:, 0]),
     "own loss": (partial(SNNRegressor, loss=fourth_power), lambda Z: Z[:, :2]),
 }
+
+
+def _words(x):
+    """Turn numbers into categories, of which some are missing."""
+    return np.array(["low", "middle", "high", None], dtype=object)[np.digitize(x, [-0.5, 0.5, 1.5])]
+
+
 LAYOUTS = {
     "float64": lambda X: X,
     "float32": lambda X: X.astype(np.float32),
     "sparse": lambda X: sparse.csr_matrix(np.where(X > 0, X, 0)),
     "torch": torch.tensor,
+    "gaps": lambda X: np.where(X > 1, np.nan, X),
+    "frame": lambda X: pd.DataFrame({"a": X[:, 0], "b": _words(X[:, 1]), "c": X[:, 2], "d": _words(X[:, 3])}),
 }
 PARAMETERS = st.fixed_dictionaries(
     {
@@ -166,7 +176,6 @@ CHANGES = st.fixed_dictionaries(
 )
 # Rows or parameters -> what a call with them must not do: pass, or change the model.
 SPOILED = {
-    "NaN": lambda X, y: (np.where(np.arange(N_COLUMNS) == 1, np.nan, np.zeros((N_ROWS, 1))), y),
     "infinity": lambda X, y: (np.full((N_ROWS, N_COLUMNS), np.inf), y),
     "a column less": lambda X, y: (np.zeros((N_ROWS, N_COLUMNS - 1)), y),
     "rows without targets": lambda X, y: (X[:-1], y),

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from hypothesis import HealthCheck, event, example, given, settings
@@ -24,6 +25,14 @@ def _read_only(X):
     return X
 
 
+def _columns(X):
+    """Columns of numbers with gaps, of words, of words that are nearly all different, and of numbers."""
+    few = np.where(X[:, 1] > 0, "high", "low").astype(object)
+    few[X[:, 1] > 1] = None
+    many = [f"{x:.1f}" for x in 20 * X[:, 2]]
+    return {"a": np.where(X[:, 0] > 1, np.nan, X[:, 0]), "b": few.tolist(), "c": many, "d": X[:, 3]}
+
+
 LAYOUTS = {
     "float64": lambda X: X,
     "float32": lambda X: X.astype(np.float32),
@@ -37,6 +46,11 @@ LAYOUTS = {
     "reversed": lambda X: X[::-1, ::-1],
     "list": lambda X: X.tolist(),
     "frame": lambda X: pd.DataFrame(X, columns=list("abcd")),
+    "gaps": lambda X: np.where(X > 1, np.nan, X),
+    "float32 gaps": lambda X: np.where(X > 1, np.nan, X).astype(np.float32),
+    "torch gaps": lambda X: torch.tensor(np.where(X > 1, np.nan, X)),
+    "table": lambda X: pd.DataFrame(_columns(X)),
+    "polars table": lambda X: pl.DataFrame(_columns(X)),
     "csr": lambda X: sparse.csr_matrix(np.where(X > 0, X, 0)),
     "csr_float32": lambda X: sparse.csr_matrix(np.where(X > 0, X, 0).astype(np.float32)),
     "csc_array": lambda X: sparse.csc_array(np.where(X > 0, X, 0)),
@@ -240,6 +254,8 @@ PLAIN = {
 
 @example(PLAIN)
 @example({**PLAIN, "target": "1 task", "missing": "some", "class_weight": "balanced", "layout": "csr"})
+@example({**PLAIN, "layout": "polars table", "missing": "some", "weight": "some zero", "n_estimators": 3})
+@example({**PLAIN, "layout": "table", "target": "regression", "bootstrap": True, "early_stopping": True})
 @example({**PLAIN, "class_weight": "list", "missing": "whole rows", "weight": "some zero"})
 @example({**PLAIN, "missing": "a whole column"})
 @example({**PLAIN, "target": "multiclass", "missing": "some"})
