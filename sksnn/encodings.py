@@ -19,8 +19,8 @@ ENCODINGS = ("onehot", "thermometer", "piecewise")
 FEW_VALUES = 10
 N_BINS = 9
 
-# Indicators of a column of categories, as many as HistGradientBoosting tells apart; the last one is then for all
-# that are rarer than the others. With 30 too much is lost (docs/tables.md).
+# Indicators of a column of categories, as many as HistGradientBoosting tells apart; the last one is then for
+# all that are rarer than the others. With 30 too much is lost (docs/tables.md).
 MOST_CATEGORIES = 255
 
 # The deviation of all codes of a column together, in that of the column. At 1 they overfit: what a rare
@@ -419,8 +419,8 @@ class _Categories(_Part):
     categorical : array-like of int of shape (n_columns,)
         The columns, ascending.
     place : array-like of int of shape (n_columns, n_categories + 1)
-        The input of each category of each column, last that of missing ones; n_inputs for those that the rows
-        of `fit` do not have, for which all indicators of the column are 0 after centring.
+        The input of each category of each column, last that of missing ones, which also stands for categories
+        that `fit` has not seen; n_inputs where there is none: all indicators of the column are 0 then.
     """
 
     categorical: torch.Tensor
@@ -444,6 +444,7 @@ class _Categories(_Part):
             for group in groups:
                 own[group] = n_inputs
                 n_inputs += 1
+            own[own < 0] = own[-1]  # what rows with weight do not have is as if missing
             share = np.array([mass[group].sum() for group in groups]) / mass.sum()
             scale = np.sqrt((share * (1 - share)).sum()) / CODE_DEVIATION
             found.append([np.full(len(share), column), share, np.full(len(share), scale or 1.0)])

@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -127,18 +126,12 @@ TARGETS = {
 }
 
 
-def _words(x):
-    """Turn numbers into categories, of which some are missing."""
-    return np.array(["low", "middle", "high", None], dtype=object)[np.digitize(x, [-0.5, 0.5, 1.5])]
-
-
 LAYOUTS = {
     "float64": lambda X: X,
     "float32": lambda X: X.astype(np.float32),
     "sparse": lambda X: sparse.csr_matrix(np.where(X > 0, X, 0)),
     "torch": torch.tensor,
     "gaps": lambda X: np.where(X > 1, np.nan, X),
-    "frame": lambda X: pd.DataFrame({"a": X[:, 0], "b": _words(X[:, 1]), "c": X[:, 2], "d": _words(X[:, 3])}),
 }
 PARAMETERS = st.fixed_dictionaries(
     {

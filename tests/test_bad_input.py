@@ -24,7 +24,10 @@ def _with(X, value):
 
 BAD_X = {
     "inf": (lambda X: _with(X, np.inf), "contains infinity"),
-    "strings": (lambda X: np.where(X > 3, "high", "low").astype(object), "name such columns in categorical_features"),
+    "strings": (
+        lambda X: np.where(X > 3, "high", "low").astype(object),
+        "name such columns in categorical_features",
+    ),
     "string dtype": (lambda X: np.where(X > 3, "high", "low"), "name such columns in categorical_features"),
     "dates": (lambda X: X.astype("datetime64[s]"), "X must hold numbers; got datetime64[s]"),
     "one dimension": (lambda X: X[:, 0], "Expected 2D array"),

@@ -7,8 +7,8 @@ with a column of many categories, made of columns whose values together name som
 of concrete, beside their age), "place" (a cell of 0.2 degrees in California, in place of coordinates),
 "square" (of the rook and the kings in an endgame of chess), "profile" (106 runs of an airfoil, beside the
 frequency) and "date" (bank again, with day and month as one column). The folds are five of KFold; of sets of
-more than 5 000 rows 2 000 are drawn. Results are appended to the file at once. The way through skrub is left out where
-that is not installed.
+more than 5 000 rows 2 000 are drawn. Results are appended to the file at once. The way through skrub is left
+out where that is not installed.
 """
 
 import argparse
