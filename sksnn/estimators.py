@@ -59,9 +59,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
-        mask of the columns. Each category is an input of the network, 1 in its rows, as is "missing"; beyond
-        the 254 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
-        missing.
+        mask of the columns. Each category is an input of the network, 1 in its rows, and so is "missing"; but
+        of more than 255 in a column all others than the 254 most frequent are one input. Categories that
+        `fit` has not seen count as missing.
     standardize : bool, default=True
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
         are centred too, but those with few entries get a smaller variance than the others
@@ -74,8 +74,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
         dealt out to the members in turn. "auto" is the choice measured to be best: several members take
         "onehot" and "piecewise" in turn; one network has "onehot", or "piecewise" for more than 5 000
-        training rows (counted as for `n_units`). It is None for more than 100 columns and for a callable
-        `architecture`.
+        training rows (counted as for `n_units`). It is None for more than 100 columns of more than two
+        values and for a callable `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
@@ -571,9 +571,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
-        mask of the columns. Each category is an input of the network, 1 in its rows, as is "missing"; beyond
-        the 254 most frequent ones of a column all others are one input. Categories unknown in `fit` count as
-        missing.
+        mask of the columns. Each category is an input of the network, 1 in its rows, and so is "missing"; but
+        of more than 255 in a column all others than the 254 most frequent are one input. Categories that
+        `fit` has not seen count as missing.
     standardize : bool, default=True
         Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
         are centred too, but those with few entries get a smaller variance than the others
@@ -585,8 +585,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
         (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
         dealt out to the members in turn. "auto" is the choice measured to be best: several members take
-        "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns and
-        for a callable `architecture`.
+        "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns of
+        more than two values and for a callable `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
