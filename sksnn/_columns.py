@@ -15,7 +15,8 @@ from sklearn.utils.validation import validate_data
 
 from ._validation import as_rows, check_inputs, check_numbers, is_missing_object, refuse_times
 
-# Names of polars' dtypes whose values are objects; those of pandas have the kind "O".
+# Names of polars' dtypes whose values are objects; those of pandas have the kind "O", with pyarrow "U".
+KINDS = "strings", "numbers", "nothing"
 OBJECTS = {"Categorical", "Enum", "String", "Object", "Null"}
 
 
@@ -168,13 +169,17 @@ def _dtypes(X):
 
 def _object_columns(X):
     """Find the columns of a frame whose values are objects."""
-    return [j for j, (name, kind) in enumerate(_dtypes(X)) if name in OBJECTS or kind == "O"]
+    return [j for j, (name, kind) in enumerate(_dtypes(X)) if name in OBJECTS or kind in ("O", "U")]
+
+
+def _is_category(X, j):
+    """Say whether the dtype of a column is one of categories."""
+    return _is_frame(X) and _dtypes(X)[j][0] in ("category", "Categorical", "Enum")
 
 
 def _found(X):
     """Find the columns of a frame that hold categories; objects that are all numbers are numbers."""
-    says_so = [name in ("category", "Categorical", "Enum") for name, _ in _dtypes(X)]
-    return tuple(j for j in _object_columns(X) if says_so[j] or _read_objects(X, j)[1] != "numbers")
+    return tuple(j for j in _object_columns(X) if _is_category(X, j) or _read_objects(X, j)[1] != "numbers")
 
 
 def _named(X, chosen):
@@ -205,9 +210,13 @@ def _read_objects(X, j):
     values = np.asarray(_take(X, j), dtype=object)
     missing = np.array([is_missing_object(value) for value in values], bool)
     kinds = sorted({_kind(value) for value in values[~missing]}) or ["nothing"]
+    if not {*kinds} <= {*KINDS} and _is_category(X, j):  # intervals, as pandas.cut makes them
+        return np.array(
+            [np.nan if gap else str(v) for v, gap in zip(values, missing, strict=True)], object
+        ), "strings"
     if len(kinds) > 1:
         raise ValueError(f"{_name(X, j)} holds {' and '.join(kinds)}. Make them all strings, or all numbers.")
-    if kinds[0] not in ("strings", "numbers", "nothing"):
+    if kinds[0] not in KINDS:
         raise ValueError(
             f"{_name(X, j)} must hold numbers or strings; got {kinds[0]}. Turn dates into numbers first: "
             "days since some date, weekday, month. Leave other objects out, or convert them."

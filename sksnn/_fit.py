@@ -117,8 +117,8 @@ class BaseSNN(BaseEstimator):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
-            numpy, pandas, polars, scipy CSR or CSC, torch tensors, which on a GPU stay there. Numbers, NaN where
-            they are missing, and the categories that `categorical_features` speaks of; infinity is an error.
+            numpy, pandas, polars, scipy CSR or CSC, torch tensors, which on a GPU stay there: numbers, NaN
+            where they are missing, and categories as `categorical_features` says. Infinity is an error.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
             The target, as the class describes it.
         sample_weight : array-like of shape (n_rows,), default=None

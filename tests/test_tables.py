@@ -26,6 +26,7 @@ from sklearn.utils.fixes import parse_version
 from sksnn import SNNClassifier, SNNRegressor
 from sksnn.diagnostics import layer_moments
 from sksnn.encodings import ColumnEncoder, Standardizer, column_moments, encoder_from
+from sksnn.model_selection import SNNGridSearchCV
 
 pytestmark = unfinished
 LAWS = settings(max_examples=30, deadline=None, derandomize=True)
@@ -172,6 +173,18 @@ def test_an_array_of_objects_may_hold_categories():
         assert_allclose(
             model.predict_proba(rows), SNNClassifier(**SMALL).fit(X, Y).predict_proba(X), rtol=1e-9
         )
+
+
+def test_intervals_and_columns_of_pyarrow_are_categories():
+    X = table().assign(size=pd.cut(table()["size"], [-9, -1, 0, 1, 9]))
+    words = X.assign(size=X["size"].astype(object).map(str, na_action="ignore"))
+    expected = SNNClassifier(**SMALL).fit(words, Y)
+    model = SNNClassifier(**SMALL).fit(X, Y)
+    assert model._model.columns.categorical == (0, 1)
+    assert_array_equal(model.predict_proba(X), expected.predict_proba(words))
+    pytest.importorskip("pyarrow")
+    arrow = words.convert_dtypes(dtype_backend="pyarrow")
+    assert_array_equal(SNNClassifier(**SMALL).fit(arrow, Y).predict_proba(arrow), model.predict_proba(X))
 
 
 def test_objects_that_are_all_numbers_are_numbers_and_booleans_too():
@@ -380,8 +393,12 @@ def test_rows_of_weight_0_leave_no_trace():
 
 
 def test_searches_diagnostics_and_importances_take_tables():
-    search = GridSearchCV(SNNClassifier(**SMALL), {"dropout": [0.0, 0.1]}, cv=2, error_score="raise")
-    model = search.fit(table(), Y).best_estimator_
+    searches = [
+        Search(SNNClassifier(**SMALL), {"dropout": [0.0, 0.1]}, cv=2, error_score="raise").fit(table(), Y)
+        for Search in (GridSearchCV, SNNGridSearchCV)
+    ]
+    assert_array_equal(*(search.cv_results_["mean_test_score"] for search in searches))
+    model = searches[1].best_estimator_
     assert layer_moments(model, table()).variance.shape == (3,)
     importances = permutation_importance(model, table(), Y, n_repeats=1, random_state=0).importances_mean
     assert importances.shape == (4,)
