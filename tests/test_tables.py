@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 from conftest import BOTH, EXACT, SMALL, raises, unfinished
-from helpers import SKLEARN, outputs, parameters
+from helpers import SKLEARN, elsewhere, outputs, parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -297,6 +297,12 @@ def test_a_column_without_any_value_in_fit_never_counts():
     assert_array_equal(model.predict_proba(frame.assign(nothing="x")), model.predict_proba(frame))
 
 
+@pytest.mark.parametrize("encoding", ["auto", None])
+def test_where_nothing_is_known_all_predictions_are_the_same(encoding):
+    model = SNNClassifier(**SMALL, encoding=encoding).fit(np.full((N, 2), np.nan), Y)
+    assert len(np.unique(model.predict_proba(np.column_stack([SIZE, SIZE])), axis=0)) == 1
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, object])
 def test_gaps_of_arrays_tensors_and_lists_are_the_same(dtype):
     X = np.column_stack([SIZE, np.roll(SIZE, 1)]).astype(np.float32)
@@ -305,6 +311,19 @@ def test_gaps_of_arrays_tensors_and_lists_are_the_same(dtype):
     wrapped = [X.astype(dtype), X.tolist()] + ([] if dtype is object else [torch.tensor(X.astype(dtype))])
     for rows in wrapped:
         assert_allclose(SNNClassifier(**SMALL).fit(rows, Y).predict_proba(rows), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("named", ["from_dtype", [1]])
+def test_gaps_and_categories_of_tensors_from_elsewhere(named, read_shapes):
+    X = np.column_stack([SIZE, np.arange(N) % 4])
+    X[::9, 0] = X[::7, 1] = np.nan
+    settings = {**EXACT, "categorical_features": named}
+    expected = SNNClassifier(**settings).fit(X, Y).predict_proba(X)
+    far = elsewhere(torch.tensor(X))
+    assert_allclose(SNNClassifier(**settings).fit(far, Y).predict_proba(far), expected, rtol=1e-6)
+    X[3, 0] = np.inf
+    with raises("Input X contains infinity"):
+        SNNClassifier(**settings).fit(elsewhere(torch.tensor(X)), Y)
 
 
 def test_none_and_pandas_na_in_objects_are_gaps():
