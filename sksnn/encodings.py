@@ -646,9 +646,9 @@ def has_many_columns(X, most):
 def _share_present(X, weight):
     """Return the share of each column, by weight, that is not missing: exactly 1 where all is there."""
     weight = np.ones(X.shape[0]) if weight is None else np.array(weight, np.float64)
-    slices = chunk_slices(*X.shape)
-    if torch.is_tensor(X):
-        w = torch.from_numpy(weight).to(as_float64(X[:1]).device)
+    slices, first = chunk_slices(*X.shape), X[:1]
+    if torch.is_tensor(first):
+        w = torch.from_numpy(weight).to(as_float64(first).device)
         missing = sum(w[s] @ as_float64(X[s]).isnan().double() for s in slices)
     else:
         missing = sum(weight[s] @ np.isnan(X[s]) for s in slices)

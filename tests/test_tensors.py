@@ -228,13 +228,13 @@ def test_tensors_from_elsewhere_of_a_wrong_form_are_refused(cancer, read_shapes,
     assert_refused(read_shapes, cancer, bad, message)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
-def test_the_first_number_that_is_not_finite_is_named(cancer, read_shapes, dtype, value):
+def test_the_first_number_that_is_infinite_is_named(cancer, read_shapes, dtype, value):
     """The first in reading order, of several."""
     X = torch.tensor(cancer[0]).to(getattr(torch, dtype))
     X[[3, 3, 7], [5, 6, 0]] = value
-    message = f"Input X contains NaN or infinity: {value} in row 3, column 5. Fill or drop it first"
+    message = f"Input X contains infinity: {value} in row 3, column 5. Make it NaN, which counts as missing"
     assert_refused(read_shapes, cancer, elsewhere(X), message)
 
 
