@@ -191,6 +191,23 @@ def test_regression_sets_are_scored_once(data, tmp_path):
     assert "1/" not in run("regression.py", data, tmp_path / "out.csv", *methods).split("R²")[0]
 
 
+def test_tables_are_handed_over_in_several_ways(data, tmp_path):
+    quick = ("--sets", "profile", "--folds", 1)
+    printed = run("tables.py", data, tmp_path / "out.csv", *quick, "--ways", "SNN", "target encoding, SNN")
+    assert "2/2 profile 0 target encoding, SNN: score" in printed
+    assert len(pd.read_csv(tmp_path / "out_table.csv")) == 2
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
+def test_the_strings_of_the_bank_are_those_of_its_first_customer():
+    """The first line of UCI's bank.csv."""
+    first = load_script("tables").bank()[0].iloc[0]
+    words = ["unemployed", "married", "primary", "no", "no", "no", "cellular", "oct"]
+    assert [value for value in first if isinstance(value, str)] == words
+    assert first[["age", "balance", "duration"]].tolist() == [30, 1787, 79]
+    assert first[["pdays", "poutcome"]].isna().all()
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_defaults_keep_the_halves_apart(task, data, tmp_path):
     quick = ("--folds", 1, "--rows", 40)

@@ -97,6 +97,7 @@ BAD_PARAMETERS = {
     "architecture": "rnn",
     "dropout": 1.0,
     "input_dropout": -0.1,
+    "categorical_features": "all",
     "standardize": "yes",
     "optimizer": "lbgfs",
     "lr": 0.0,
