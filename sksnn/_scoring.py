@@ -8,6 +8,7 @@ from contextlib import suppress
 from sklearn.metrics import check_scoring
 
 from ._rows import Table
+from ._validation import check_inputs
 
 WAY_OUT = (
     "A score may be undefined on few rows, without a class, or where labels are missing (sksnn.metrics skips "
@@ -87,8 +88,13 @@ class ValidationScore:
         return float(score)
 
     def _member_outputs(self, X):
-        """Return the known outputs for the validation rows, and compute those for others."""
-        return self.outputs if X is self.X else type(self.view)._member_outputs(self.view, X)
+        """Return the known outputs for the validation rows, and compute those for others.
+
+        A scorer has rows in which categories are numbers already.
+        """
+        if X is self.X:
+            return self.outputs
+        return self.view._model.member_outputs(check_inputs(self.view, X, reset=False))
 
 
 def _view(estimator, model):

@@ -302,3 +302,22 @@ def test_nothing_is_scored_where_nothing_is_watched():
     model = SNNClassifier(**SMALL, scoring=never).fit(X, Y)
     assert model.validation_scores_ is None
     assert REGRESSOR.set_params(scoring="r2").partial_fit(X, T).validation_scores_ is None
+
+
+def test_a_scorer_may_predict_a_part_of_rows_that_held_strings():
+    """A scorer sees categories as numbers; to read them as strings again would be an error."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["a", "b", "c"], 120)
+    frame = pd.DataFrame(
+        {"kind": kind, "size": np.where(rng.random(120) < 0.2, np.nan, rng.normal(size=120))}
+    )
+    seen = []
+
+    def first_half(estimator, X, y):
+        half = len(X) // 2
+        seen.append(np.mean(estimator.predict(X[:half]) == y[:half]))
+        return seen[-1]
+
+    fitted = SNNClassifier(**{**SMALL, "early_stopping": True, "scoring": first_half}).fit(frame, kind == "a")
+    assert fitted.validation_scores_ == seen and seen[-1] > 0.5
