@@ -49,8 +49,8 @@ IMPORTS = {
     "_divergence": {"_warnings", "encodings"},
     "_fit": {
         "_columns", "_device", "_divergence", "_engine", "_habits", "_members", "_model", "_optimizers",
-        "_plan", "_rows", "_scoring", "_shares", "_skorch", "_target", "_validation", "_warnings", "architectures",
-        "encodings",
+        "_plan", "_rows", "_scoring", "_shares", "_skorch", "_target", "_validation", "_warnings",
+        "architectures", "encodings",
     },
     "_checkpoints": {"_warnings"},
     "_together": {"_device", "_engine", "_optimizers", "_rows", "_step"},
