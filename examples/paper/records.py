@@ -114,15 +114,20 @@ def score_classifier(model, X, y, X_test, y_test):
     rows.
     """
     model, seconds = timed_fit(model, X, y)
+    return *score_fitted(model, X_test, y_test), seconds
+
+
+def score_fitted(model, X_test, y_test):
+    """Return accuracy, log-loss and AUC of a fitted classifier, as `score_classifier` does."""
     accuracy = np.mean(model.predict(X_test) == y_test)
     if not hasattr(model, "predict_proba"):
-        return accuracy, np.nan, np.nan, seconds
-    proba = np.zeros((len(y_test), 1 + max(y.max(), y_test.max())))
+        return accuracy, np.nan, np.nan
+    proba = np.zeros((len(y_test), 1 + max(model.classes_.max(), y_test.max())))
     proba[:, model.classes_] = model.predict_proba(X_test)
     log_loss = -np.log(proba[np.arange(len(y_test)), y_test].clip(1e-6)).mean()
     present = [k for k in range(proba.shape[1]) if 0 < np.sum(y_test == k) < len(y_test)]
     aucs = [roc_auc_score(y_test == k, proba[:, k]) for k in present]
-    return accuracy, log_loss, np.mean(aucs) if aucs else np.nan, seconds
+    return accuracy, log_loss, np.mean(aucs) if aucs else np.nan
 
 
 def score_regressor(model, X, y, X_test, y_test):

@@ -7,8 +7,9 @@
 Every set that is found is run on its published folds: the official test file if there is one, else the four
 published draws (the paper used one of these, and does not say which). All methods run untuned, with seed =
 fold. SNNClassifier has its defaults, SNN and the paper's other networks are one network each. With --tune
-only these are run. Each chooses among eight of the SETTINGS (--tune N: N of them), drawn once, by accuracy on
-a fifth of the training rows, and is then trained on all training rows. Nothing is chosen by test rows.
+only these are run. Each chooses among the SETTINGS (--tune N: N of them, drawn once), by accuracy on a fifth
+of the training rows, and is then trained on all training rows; "SNN, members" is what SNN has chosen, with as
+many members as by default. Nothing is chosen by test rows.
 
 Each result is appended to the file at once, so a stopped run can be continued. At the end the tables are
 printed and written next to it (uci_*.csv). Three figures are drawn: critical differences, mean rank against
@@ -34,9 +35,11 @@ from records import (
     mean_ranks,
     run_missing,
     score_classifier,
+    score_fitted,
     summarise,
     versions,
 )
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -47,6 +50,7 @@ from sklearn.svm import SVC
 
 from sksnn import SNNClassifier
 from sksnn.datasets import load_uci, uci_names
+from sksnn.model_selection import SNNGridSearchCV
 
 # Common classifiers of scikit-learn with their defaults; SVC and linear and neural models after a scaler.
 OTHERS = {
@@ -56,7 +60,7 @@ OTHERS = {
     "HistGradientBoosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
     "LogisticRegression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
 }
-DEFAULT = "SNNClassifier"
+DEFAULT, MEMBERS = "SNNClassifier", ", members"
 ONE = {"n_estimators": 1, "weight_decay": 0.3}  # the default before there were members
 # A small grid around the defaults, the same for all seven networks.
 SETTINGS = [
@@ -87,25 +91,35 @@ class Tuned:
     """A network whose settings are chosen on a fifth of the training rows."""
 
     def __init__(self, method, seed, n_settings):
-        self.candidates = np.random.default_rng(0).permutation(SETTINGS)[:n_settings]
-        self.make = partial(SNNClassifier, **ONE, architecture=NETWORKS[method], random_state=seed)
+        candidates = np.random.default_rng(0).permutation(SETTINGS)[:n_settings]
+        self.grid = [{name: [value] for name, value in settings.items()} for settings in candidates]
+        network, self.with_members = NETWORKS[method.removesuffix(MEMBERS)], method.endswith(MEMBERS)
+        self.one = SNNClassifier(**ONE, architecture=network, random_state=seed)
         self.seed = seed
 
     def fit(self, X, y):
         """Choose settings by validation accuracy, ties by log-loss; train with them on all rows."""
         counts = np.bincount(y)
         strata = y if counts[counts > 0].min() > 1 and len(y) >= 5 * len(counts) else None
-        split = train_test_split(X, y, test_size=0.2, stratify=strata, random_state=self.seed)
-        X_train, X_valid, y_train, y_valid = split
-        scores = [self._score(s, X_train, y_train, X_valid, y_valid) for s in self.candidates]
-        self.settings = self.candidates[max(range(len(scores)), key=scores.__getitem__)]
-        return self.make(**self.settings).fit(X, y)
+        fold = train_test_split(np.arange(len(y)), test_size=0.2, stratify=strata, random_state=self.seed)
+        self.settings = {}
+        if len(np.unique(y[fold[0]])) > 1:
+            search = SNNGridSearchCV(self.one, self.grid, cv=[fold], scoring=accuracy_and_loss, refit=False)
+            results = search.fit(X, y).cv_results_
+            self.settings = results["params"][best_of(results)]
+        chosen = clone(self.one).set_params(**self.settings)
+        return (chosen.set_params(n_estimators="auto") if self.with_members else chosen).fit(X, y)
 
-    def _score(self, settings, X, y, X_valid, y_valid):
-        if len(np.unique(y)) < 2:
-            return 0.0, 0.0
-        accuracy, log_loss, *_ = score_classifier(self.make(**settings), X, y, X_valid, y_valid)
-        return accuracy, -log_loss
+
+def accuracy_and_loss(model, X, y):
+    """Score a fitted classifier, also where a class is missing in y."""
+    accuracy, log_loss, *_ = score_fitted(model, X, y)
+    return {"accuracy": accuracy, "neg_log_loss": -log_loss}
+
+
+def best_of(results):
+    """Return the index of the best accuracy, ties by log-loss."""
+    return np.lexsort([results["mean_test_neg_log_loss"], results["mean_test_accuracy"]])[-1]
 
 
 def run_one(name, fold, method, n_settings):
@@ -201,12 +215,20 @@ def main():
     parser.add_argument("--min-rows", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=10**9)
     parser.add_argument(
-        "--tune", type=int, nargs="?", const=8, default=0, metavar="N", help="choose among 8 settings, or N"
+        "--tune",
+        type=int,
+        nargs="?",
+        const=24,
+        default=0,
+        metavar="N",
+        help="choose among all settings, or N",
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--figures", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
-    arguments.methods = arguments.methods or (NETWORKS if arguments.tune else [DEFAULT, "SNN", *OTHERS])
+    arguments.methods = arguments.methods or (
+        [*NETWORKS, "SNN" + MEMBERS] if arguments.tune else [DEFAULT, "SNN", *OTHERS]
+    )
     print(versions(), "\nseed = fold; networks and SVC standardised, all else as its defaults are")
     records = Records(arguments.out, ("set", "fold", "method"), ("accuracy", "log_loss", "auc", "seconds"))
     run_missing(records, wanted(arguments), partial(run_one, n_settings=arguments.tune), arguments.jobs)
