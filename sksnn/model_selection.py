@@ -27,7 +27,50 @@ __all__ = [
     "SNNHalvingGridSearchCV",
     "SNNHalvingRandomSearchCV",
     "SNNRandomizedSearchCV",
+    "search_spaces",
 ]
+
+#: Name -> parameters and the values to try. "small" (24 candidates) is the one to begin with; the others are
+#: those of arXiv:1706.02515: "uci" (216, table A4), "tox21" (504, table A14) and "htru2" (180, section A4.4),
+#: for plain gradient descent. For a pipeline the names need the step's prefix.
+#:
+#: >>> {f"snn__{name}": values for name, values in search_spaces["small"].items()}["snn__n_layers"]
+#: [2, 4, 8]
+search_spaces = {
+    "small": {
+        "n_layers": [2, 4, 8],
+        "n_units": [128, 512],
+        "dropout": [0.0, 0.05],
+        "lr": [0.001, 0.0003],
+    },
+    "uci": {
+        "optimizer": ["sgd"],
+        "weight_decay": [0.0],
+        "n_layers": [2, 3, 4, 8, 16, 32],
+        "n_units": [256, 512, 1024],
+        "layer_form": ["conic", "rectangular"],
+        "dropout": [0.0, 0.05],
+        "lr": [0.01, 0.1, 1.0],
+    },
+    "tox21": {
+        "optimizer": ["sgd"],
+        "weight_decay": [0.001, 0.0001, 0.00001],
+        "n_layers": [2, 3, 4, 6, 8, 16, 32],
+        "n_units": [1024, 2048],
+        "layer_form": ["conic", "rectangular"],
+        "dropout": [0.05, 0.1],
+        "lr": [0.01, 0.05, 0.1],
+    },
+    "htru2": {
+        "optimizer": ["sgd"],
+        "weight_decay": [0.0],
+        "n_layers": [2, 4, 8, 16, 32],
+        "n_units": [256, 512, 1024],
+        "layer_form": ["conic", "rectangular"],
+        "dropout": [0.0, 0.05],
+        "lr": [0.01, 0.1, 1.0],
+    },
+}
 
 CHECKPOINTS = {"checkpoint_dir": [str, PathLike, None]}
 

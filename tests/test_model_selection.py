@@ -25,6 +25,7 @@ from sklearn.model_selection import (
     HalvingGridSearchCV,
     HalvingRandomSearchCV,
     KFold,
+    ParameterGrid,
     RandomizedSearchCV,
     ShuffleSplit,
 )
@@ -38,6 +39,7 @@ from sksnn.model_selection import (
     SNNHalvingGridSearchCV,
     SNNHalvingRandomSearchCV,
     SNNRandomizedSearchCV,
+    search_spaces,
 )
 
 pytestmark = unfinished
@@ -404,6 +406,21 @@ def test_halving_over_rows_is_scikit_learns():
         n_candidates=4, min_resources=40,
     )  # fmt: skip
     assert_equal_results(*pair)
+
+
+# ---------------------------------------------------------------- spaces
+
+
+def test_the_papers_grids_have_as_many_settings_as_its_tables():
+    sizes = {name: len(ParameterGrid(space)) for name, space in search_spaces.items()}
+    assert sizes == {"small": 24, "uci": 216, "tox21": 504, "htru2": 180}
+
+
+@pytest.mark.parametrize("name", search_spaces)
+def test_every_space_can_be_searched(name):
+    space = {k: values[:2] for k, values in search_spaces[name].items() if k not in ("n_units", "lr")}
+    search = SNNGridSearchCV(clone(CLASSIFIER).set_params(max_epochs=1), space, cv=2, refit=False)
+    assert np.isfinite(search.fit(X, Y).cv_results_["mean_test_score"]).all()
 
 
 # ---------------------------------------------------------------- interrupts and checkpoints

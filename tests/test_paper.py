@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import unfinished
 from numpy.testing import assert_allclose
 
 pd = pytest.importorskip("pandas")
@@ -173,6 +174,7 @@ def test_other_packages_are_imported_when_asked_for(kind, monkeypatch):
         assert peers.make_peer(name, kind, 7) == {"random_state": 7, **settings}
 
 
+@unfinished
 def test_uci_tunes_by_validation_rows_alone():
     uci = load_script("uci")
     uci.SETTINGS[:] = [{"max_epochs": 1, "lr": 1e-9}, {"max_epochs": 40, "n_units": 32}]

@@ -19,7 +19,6 @@ time, each on one thread.
 
 import argparse
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -42,7 +41,7 @@ from records import (
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import ParameterGrid, train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -50,7 +49,7 @@ from sklearn.svm import SVC
 
 from sksnn import SNNClassifier
 from sksnn.datasets import load_uci, uci_names
-from sksnn.model_selection import SNNGridSearchCV
+from sksnn.model_selection import SNNGridSearchCV, search_spaces
 
 # Common classifiers of scikit-learn with their defaults; SVC and linear and neural models after a scaler.
 OTHERS = {
@@ -62,11 +61,7 @@ OTHERS = {
 }
 DEFAULT, MEMBERS = "SNNClassifier", ", members"
 ONE = {"n_estimators": 1, "weight_decay": 0.3}  # the default before there were members
-# A small grid around the defaults, the same for all seven networks.
-SETTINGS = [
-    {"n_layers": depth, "n_units": width, "dropout": dropout, "lr": lr}
-    for depth, width, dropout, lr in product((2, 4, 8), (128, 512), (0.0, 0.05), (1e-3, 3e-4))
-]
+SETTINGS = [*ParameterGrid(search_spaces["small"])]  # the same for all seven networks
 PUBLISHED = Path(__file__).parent / "published" / "uci_table_a11.csv"
 PAPER_COLUMNS = {
     DEFAULT: "SNN",
