@@ -11,11 +11,13 @@ time of a fit with that of scikit-learn's search.
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from sksnn import SNNClassifier
@@ -31,6 +33,7 @@ GRID = {
     "lr": [0.001, 0.003] if FAST else [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1],
     "weight_decay": [0.0, 0.3] if FAST else [0.0, 0.1, 0.3, 1.0],
 }
+warnings.simplefilter("ignore", ConvergenceWarning)  # some candidates are meant to be bad
 settings = {"cv": 4, "scoring": "neg_log_loss", "refit": False}
 
 # %%
@@ -75,7 +78,8 @@ print(f"best log-loss {-results['mean_test_score'][last].max():.3f}")
 # The picture
 # -----------
 #
-# Log-loss on held-out rows, and where the search by halving ended. Deep networks want a smaller learning rate.
+# Log-loss on held-out rows, and where the search by halving ended. The deeper a network is, the smaller is
+# the largest learning rate that it can take.
 
 score = -search.cv_results_["mean_test_score"].reshape([len(GRID[name]) for name in sorted(GRID)])
 score = np.moveaxis(score, [sorted(GRID).index(name) for name in GRID], [0, 1, 2])
@@ -85,15 +89,8 @@ figure, axes = plt.subplots(
 for ax, depth, losses in zip(axes, GRID["n_layers"], score, strict=True):
     image = ax.imshow(losses.T, vmin=score.min(), vmax=4 * score.min(), cmap="viridis_r", origin="lower")
     for (i, j), loss in np.ndenumerate(losses):
-        ax.text(
-            i,
-            j,
-            f"{loss:.2f}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if loss > 2.2 * score.min() else "black",
-        )
+        color = "white" if loss > 2.2 * score.min() else "black"
+        ax.text(i, j, f"{loss:.2f}", ha="center", va="center", fontsize=7, color=color)
     ax.set(title=f"{depth} layers", xlabel="lr")
     ax.set_xticks(range(len(GRID["lr"])), GRID["lr"], rotation=60)
     ax.set_yticks(range(len(GRID["weight_decay"])), GRID["weight_decay"])

@@ -29,7 +29,8 @@ LAWS = settings(max_examples=40, deadline=None, derandomize=True)
 PLAN = Plan(
     n_estimators=1, architecture="snn", hidden_layer_sizes=(8, 5), n_outputs=3, dropout=0.1,
     input_dropout=0.0, standardize=True, encoding=None, precision="float64", standardize_target=False,
-    categorical_features=None, has_many_columns=False, n_rows=40, device="cpu", batch_size=16, optimizer="adamw", optimizer_params=None, lr=0.01,
+    categorical_features=None, has_many_columns=False, n_rows=40, device="cpu", batch_size=16,
+    optimizer="adamw", optimizer_params=None, lr=0.01,
     lr_schedule="cosine", weight_decay=0.1, max_grad_norm=None, max_time=None, early_stopping=False, tol=0.0,
     n_iter_no_change=2, loss=CrossEntropy,
 )  # fmt: skip
