@@ -8,7 +8,7 @@ from ._moments import FixedPoint, check_estimator, layer_moments, moment_history
 from .theory import ALPHA_01, LAMBDA_01, THEOREM_1_DOMAIN, fixed_point, moment_map
 
 
-def _axes(ax, n=1, **subplots):
+def axes_for(ax, n=1, **subplots):
     """Return a figure and n axes: those passed in, or new ones."""
     try:
         import matplotlib.pyplot as plt
@@ -130,7 +130,7 @@ class LayerMomentsDisplay:
         -------
         display : LayerMomentsDisplay
         """
-        self.figure_, self.axes_ = _axes(ax, 2, figsize=(7, 5))
+        self.figure_, self.axes_ = axes_for(ax, 2, figsize=(7, 5))
         _mark_fixed_point(self.axes_, self.moments.fixed_point or FixedPoint())
         layers = (self.moments.inputs, *self.moments.layers)
         style = {"color": "tab:blue", "marker": "o", "markersize": 4, "label": "layer"}
@@ -209,7 +209,7 @@ class MomentHistoryDisplay:
         -------
         display : MomentHistoryDisplay
         """
-        self.figure_, self.axes_ = _axes(ax, 2, figsize=(7, 5))
+        self.figure_, self.axes_ = axes_for(ax, 2, figsize=(7, 5))
         from matplotlib import colormaps
 
         _mark_fixed_point(self.axes_, self.history.fixed_point)
@@ -339,7 +339,7 @@ class MomentMapDisplay:
                 "path must hold a mean and a variance for each layer, shape (n_layers + 1, 2); got shape "
                 f"{path.shape}. None draws the flow alone."
             )
-        self.figure_, (self.ax_,) = _axes(ax, figsize=(6.5, 5))
+        self.figure_, (self.ax_,) = axes_for(ax, figsize=(6.5, 5))
         point = self._fixed_point()
         mean, variance = self._grid(path, point)
         self._draw_flow(mean, variance, kwargs)
@@ -450,7 +450,7 @@ class TrainingCurveDisplay:
         -------
         display : TrainingCurveDisplay
         """
-        self.figure_, (self.ax_,) = _axes(ax, figsize=(6.5, 4))
+        self.figure_, (self.ax_,) = axes_for(ax, figsize=(6.5, 4))
         curves = {"training": self.train_loss, "validation": self.validation_loss}
         curves = {name: np.asarray(values) for name, values in curves.items() if values is not None}
         n_epochs = len(curves["training"])

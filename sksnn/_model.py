@@ -194,8 +194,8 @@ class Model:
         """
         n = forward_rows(self.width, self.device)
         slices = chunk_slices(X.shape[0], 1, n)
+        networks = self.networks_for(X.dtype)
         with torch.inference_mode():
-            networks = [self._network_for(j, X.dtype) for j in range(len(self.members))]
             # A training step goes back, too: three times the work of a forward pass.
             with _device.threads_for(min(n, X.shape[0]) * self.work // 3):
                 parts = [self._forward(X[s], networks) for s in slices]
@@ -217,6 +217,10 @@ class Model:
                 inputs[key] = encode(X, member.encoder, self.device, dtype)[:]
             outputs.append(forward(network, inputs[key]).to("cpu", dtype))
         return outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)
+
+    def networks_for(self, dtype):
+        """Return the network that predicts rows of this dtype, and its own dtype, for each member."""
+        return [self._network_for(j, dtype) for j in range(len(self.members))]
 
     def _network_for(self, j, dtype):
         """Return the j-th network, or on a CPU its float64 copy for rows that are not float32.

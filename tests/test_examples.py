@@ -39,6 +39,7 @@ def check_picture(figure):
         ("quickstart", ["best epoch", "grid search", "pickle", "multitask", "figure saved to"]),
         ("moment_map", ["omega 0.0, tau 1.0: fixed point mean 0.0000, variance 1.0000"]),
         ("encoding", ["encoding=None: error 0.22", "encoding='piecewise': error 0.17"]),
+        ("attributions", ["\nshuffled: ", "\ncontributions: ", "a 3, predicted to be a "]),
         ("members", ['\nwine, "onehot", "piecewise", members 8: accuracy ', '"onehot", members 8: ']),
         ("depth", ["32 layers: training loss"]),
         ("alpha_dropout", ["behind layer 16"]),

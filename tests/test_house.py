@@ -61,6 +61,10 @@ IMPORTS = {
     "_displays": {"_moments", "theory"},
     "diagnostics": {"_displays", "_moments", "networks", "theory"},
     "callbacks": {"_moments"},
+    "inspection": {
+        "_device", "_displays", "_forward", "_moments", "_rows", "_target", "_validation", "encodings",
+        "networks",
+    },
 }  # fmt: skip
 WITHOUT_TORCH = {"theory", "metrics", "_validation", "_columns", "_warnings"} | {
     "_datafiles",
