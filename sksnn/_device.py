@@ -83,15 +83,24 @@ def matmul_precision(precision, device):
     if device.type != "cuda":
         yield
         return
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
+    switches = _tf32_switches()
+    before = [getattr(backend, name) for backend, name, _ in switches]
     try:
-        for backend in backends:
-            backend.fp32_precision = "tf32" if precision in ("auto", "tf32") else "ieee"
+        for backend, name, values in switches:
+            setattr(backend, name, values[precision in ("auto", "tf32")])
         yield
     finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.fp32_precision = value
+        for (backend, name, _), value in zip(switches, before, strict=True):
+            setattr(backend, name, value)
+
+
+def _tf32_switches():
+    """Return what allows TF32 in products and convolutions: object, attribute, its values for no and yes."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    try:
+        return [(part, "fp32_precision", ("ieee", "tf32")) for part in (matmul, cudnn.conv)]
+    except AttributeError:  # before torch 2.9
+        return [(part, "allow_tf32", (False, True)) for part in (matmul, cudnn)]
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Devices and precision, and memory that runs out."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -69,16 +71,30 @@ def test_what_is_sent_to_cuda_is_pinned_and_not_waited_for(monkeypatch):
 # ---------------------------------------------------------------- precision
 
 
-@pytest.mark.parametrize(("precision", "inside"), [("auto", "tf32"), ("tf32", "tf32"), ("float32", "ieee")])
-def test_tf32_is_a_setting_of_the_call(precision, inside):
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
+@pytest.mark.parametrize(("precision", "allowed"), [("auto", True), ("tf32", True), ("float32", False)])
+def test_tf32_is_a_setting_of_the_call(precision, allowed):
+    def settings():
+        return [getattr(backend, name) for backend, name, _ in switches]
+
+    switches = _device._tf32_switches()
+    before = settings()
     with pytest.raises(KeyError), _device.matmul_precision(precision, torch.device("cuda")):
-        assert matmul.fp32_precision == inside
+        assert settings() == [values[allowed] for *_, values in switches]
         raise KeyError
-    assert matmul.fp32_precision == before
+    assert settings() == before
     with _device.matmul_precision(precision, torch.device("cpu")):
-        assert matmul.fp32_precision == before
+        assert settings() == before
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_older_torch_has_another_switch(monkeypatch, precision):
+    """Before torch 2.9: `torch.backends.cudnn.conv` is not there."""
+    matmul, cudnn = SimpleNamespace(allow_tf32=None), SimpleNamespace(allow_tf32="as it was")
+    monkeypatch.setattr(torch.backends.cuda, "matmul", matmul)
+    monkeypatch.setattr(torch.backends, "cudnn", cudnn)
+    with _device.matmul_precision(precision, torch.device("cuda")):
+        assert matmul.allow_tf32 is cudnn.allow_tf32 is (precision == "auto")
+    assert matmul.allow_tf32 is None and cudnn.allow_tf32 == "as it was"
 
 
 def test_precisions_agree_as_far_as_they_go(whole_cancer):
