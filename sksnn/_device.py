@@ -98,7 +98,7 @@ def _tf32_switches():
     """Return what allows TF32 in products and convolutions: object, attribute, its values for no and yes."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     try:
-        return [(part, "fp32_precision", ("ieee", "tf32")) for part in (matmul, cudnn.conv)]
+        return [(part, "fp32_precision", ("ieee", "tf32")) for part in (matmul, cudnn.conv)]  # type: ignore[attr-defined]
     except AttributeError:  # before torch 2.9
         return [(part, "allow_tf32", (False, True)) for part in (matmul, cudnn)]
 

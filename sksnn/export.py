@@ -1,0 +1,265 @@
+"""Write fitted estimators as ONNX files, which run where there is neither Python nor torch."""
+
+import copy
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from ._target import Classes, Tasks, Values
+from .estimators import SNNClassifier, SNNRegressor
+from .losses import MaskedLoss
+
+__all__ = ["register_converters", "to_onnx"]
+
+# The newest set of operators that both torch and skl2onnx were tried with; torch has none below 18.
+OPSET, LEAST_OPSET = 22, 18
+
+
+def to_onnx(estimator, path=None, opset=None, initial_types=None):
+    """Turn a fitted estimator, or a Pipeline that ends with one, into an ONNX model.
+
+    Parameters
+    ----------
+    estimator : SNNClassifier, SNNRegressor or Pipeline
+        Any architecture that torch can export. The other steps of a Pipeline are converted by skl2onnx.
+    path : str or path, default=None
+        Where to write the model; None writes no file.
+    opset : int, default=None
+        Version of ONNX's operators, from 18 on; None is 22.
+    initial_types : list of tuple, default=None
+        Names and types of the inputs, as in skl2onnx. None is one input ``"X"`` of all columns in float64.
+        A Pipeline that picks columns by name, or has columns of strings, needs an input for each column.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        A classifier has the outputs ``label`` (n_rows,) and ``probabilities`` (n_rows, n_classes); of tasks
+        both are (n_rows, n_tasks). A regressor has ``variable`` (n_rows, n_outputs), in the units of y. The
+        number of rows is free.
+
+    Raises
+    ------
+    ImportError
+        If the packages of the extra ``onnx`` are not installed.
+    TypeError
+        If there is no such estimator in it.
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If the labels or the architecture cannot be expressed, or `opset` is too small.
+
+    Notes
+    -----
+    Columns are centred, scaled and encoded in float64, the networks compute in float32, and their outputs
+    are averaged and brought to the units of y in float64. Inputs of float32 lose digits before they reach
+    the model: of a time stamp of 1.7e9 seconds, two minutes. Give float64 where that matters.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sksnn import SNNClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SNNClassifier(n_units=8, max_epochs=5, random_state=0).fit(X, y)
+    >>> model = to_onnx(clf, "iris.onnx")  # doctest: +SKIP
+    >>> session = onnxruntime.InferenceSession("iris.onnx")  # doctest: +SKIP
+    >>> label, probabilities = session.run(None, {"X": X})  # doctest: +SKIP
+    """
+    convert_sklearn, types = register_converters()
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if not isinstance(last, SNNClassifier | SNNRegressor):
+        raise TypeError(
+            "estimator must be an SNNClassifier, an SNNRegressor or a Pipeline that ends with one; got "
+            f"{type(last).__name__}. Of a search give best_estimator_; others convert with skl2onnx, after "
+            "register_converters()."
+        )
+    check_is_fitted(last)
+    if initial_types is None:
+        initial_types = [("X", types.DoubleTensorType([None, estimator.n_features_in_]))]
+    model = convert_sklearn(
+        estimator,
+        initial_types=initial_types,
+        target_opset=OPSET if opset is None else opset,
+        options={id(last): {"zipmap": False}} if is_classifier(last) else None,
+    )
+    if path is not None:
+        with open(path, "wb") as file:
+            file.write(model.SerializeToString())
+    return model
+
+
+def register_converters():
+    """Teach skl2onnx both estimators, so that it converts what holds one: stacking, voting, calibration.
+
+    `to_onnx` does this by itself. With skl2onnx's own functions, give the option ``zipmap=False`` for tasks.
+
+    Returns
+    -------
+    convert_sklearn : callable
+        ``skl2onnx.convert_sklearn``.
+    data_types : module
+        ``skl2onnx.common.data_types``, which has the types of inputs.
+
+    Raises
+    ------
+    ImportError
+        If the packages of the extra ``onnx`` are not installed.
+
+    Examples
+    --------
+    >>> convert_sklearn, data_types = register_converters()  # doctest: +SKIP
+    """
+    try:
+        import onnxscript  # noqa: F401, of which torch.onnx is made
+        from skl2onnx import convert_sklearn, update_registered_converter
+        from skl2onnx.common import data_types
+    except ImportError as error:
+        raise ImportError(
+            "exporting to ONNX needs onnx, onnxscript and skl2onnx, which are not all installed. Install "
+            "them with pip install 'sksnn[onnx]'."
+        ) from error
+    options = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True]}
+    update_registered_converter(SNNClassifier, "SksnnSNNClassifier", _shapes, _convert, options=options)
+    update_registered_converter(SNNRegressor, "SksnnSNNRegressor", _shapes, _convert)
+    return convert_sklearn, data_types
+
+
+class _Predictor(nn.Module):
+    """From raw rows in float64 to what is predicted: the part of an estimator that torch exports.
+
+    Missing values and categories that an encoder takes as numbers are exported with it.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        encoders = list(dict.fromkeys(model.encoders))
+        self.target, self.turns = model.target, [encoders.index(m.encoder) for m in model.members]
+        self.encoders = nn.ModuleList(encoders)
+        self.networks = nn.ModuleList(copy.deepcopy(m.network).cpu().float().eval() for m in model.members)
+
+    def forward(self, X):
+        """Return class indices and probabilities, labels and probabilities of tasks, or values."""
+        inputs = [encoder(X).float() for encoder in self.encoders]
+        outputs = torch.stack(
+            [net(inputs[i]) for net, i in zip(self.networks, self.turns, strict=True)]
+        ).double()
+        outputs = outputs[0] if len(outputs) == 1 else self.target.average(outputs)
+        if isinstance(self.target, Classes):
+            return outputs.argmax(1), outputs.softmax(1)
+        if isinstance(self.target, Tasks):
+            return (outputs > 0).long(), outputs.sigmoid()
+        return outputs * torch.tensor(self.target.deviation) + torch.tensor(self.target.mean)
+
+
+@contextmanager
+def _quietly():
+    """Silence what torch.onnx says of itself: deprecations in what it uses, operators of torchvision."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _torch_graph(estimator, opset):
+    """Let torch export the predictor of an estimator."""
+    model = estimator._model
+    if isinstance(model.target, Values) and model.target.inverse_link is not MaskedLoss.inverse_link:
+        raise ValueError(
+            f"loss={estimator.loss!r} has a link function, which cannot be exported. Use a loss without."
+        )
+    if opset < LEAST_OPSET:
+        raise ValueError(f"opset must be at least {LEAST_OPSET}; got {opset}. Leave it out for {OPSET}.")
+    rows = torch.zeros(3, estimator.n_features_in_, dtype=torch.float64)
+    with model.computing(), _quietly():
+        try:
+            program: Any = torch.onnx.export(
+                _Predictor(model),
+                (rows,),
+                opset_version=opset,
+                dynamo=True,
+                dynamic_shapes={"X": {0: torch.export.Dim.DYNAMIC}},
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ValueError(
+                f"architecture={estimator.architecture!r} cannot be exported: torch.onnx has no operator for "
+                "a part of it, or it depends on the number of rows. Its own error is above."
+            ) from error
+    return program.model_proto
+
+
+def _shapes(operator):
+    """Declare the types of the outputs, for skl2onnx."""
+    from skl2onnx.common import data_types
+
+    target = operator.raw_operator._model.target
+    n_rows = operator.inputs[0].get_first_dimension()
+    number = type(data_types.guess_tensor_type(operator.inputs[0].type))
+    operator.outputs[-1].type = number([n_rows, target.n_outputs])
+    if isinstance(target, Tasks):
+        operator.outputs[0].type = data_types.Int64TensorType([n_rows, target.n_outputs])
+    elif isinstance(target, Classes):
+        kind = _plain(target.labels).dtype.kind
+        of_kind = {
+            "i": data_types.Int64TensorType,
+            "b": data_types.BooleanTensorType,
+            "f": data_types.DoubleTensorType,
+            "U": data_types.StringTensorType,
+        }
+        operator.outputs[0].type = of_kind[kind]([n_rows])
+
+
+def _plain(labels):
+    """Return class labels as an array of int64, bool, float64 or str."""
+    kinds = {"u": "i", "O": "U"} | {kind: kind for kind in "ibfU"}
+    kind = kinds.get(labels.dtype.kind)
+    if kind is None or (kind == "U" and not all(isinstance(label, str) for label in labels)):
+        raise ValueError(
+            "labels must be strings, integers, floats or booleans to be exported; got "
+            f"{labels[:3].tolist()!r} of dtype {labels.dtype}. Encode y with LabelEncoder first."
+        )
+    return labels.astype({"i": "int64", "b": "bool", "f": "float64", "U": "str"}[kind])
+
+
+def _convert(scope, operator, container):
+    """Add the graph of an estimator to that of skl2onnx."""
+    from onnx import TensorProto, compose, numpy_helper
+
+    def put(op_type, inputs, outputs=None, **attributes):
+        outputs = outputs or scope.get_unique_variable_name(op_type.lower())
+        name = scope.get_unique_operator_name(op_type)
+        container.add_node(op_type, inputs, outputs, name=name, **attributes)
+        return outputs
+
+    estimator = operator.raw_operator
+    prefix = scope.get_unique_operator_name("sksnn") + "_"
+    graph = compose.add_prefix(_torch_graph(estimator, container.target_opset), prefix).graph
+    columns = [put("Cast", variable.full_name, to=TensorProto.DOUBLE) for variable in operator.inputs]
+    rows = columns[0] if len(columns) == 1 else put("Concat", columns, axis=1)
+    put("Identity", rows, graph.input[0].name)
+    container.nodes.extend(graph.node)
+    container.initializers.extend(graph.initializer)
+    for domain in {node.domain for node in graph.node}:
+        container.node_domain_version_pair_sets.add((domain, container.target_opset_any_domain(domain)))
+    *labels, values = (value.name for value in graph.output)
+    number = operator.outputs[-1].type.to_onnx_type().tensor_type.elem_type
+    put("Cast", values, operator.outputs[-1].full_name, to=number)
+    if labels and isinstance(estimator._model.target, Classes):
+        classes = _plain(estimator.classes_)
+        tensor = numpy_helper.from_array(classes.astype(object) if classes.dtype.kind == "U" else classes)
+        tensor.name = scope.get_unique_variable_name("classes")
+        container.initializers.append(tensor)
+        put("Gather", [tensor.name, labels[0]], operator.outputs[0].full_name, axis=0)
+    elif labels:
+        put("Identity", labels[0], operator.outputs[0].full_name)
