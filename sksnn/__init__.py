@@ -1,7 +1,6 @@
 """Self-normalizing (SELU, not spiking) neural networks as scikit-learn estimators."""
 
+from ._version import __version__
 from .estimators import SNNClassifier, SNNRegressor
-
-__version__ = "0.1.0"
 
 __all__ = ["SNNClassifier", "SNNRegressor", "__version__"]

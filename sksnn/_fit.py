@@ -28,6 +28,7 @@ from ._model import Model
 from ._optimizers import OPTIMIZERS
 from ._plan import choose_n_estimators, make_plan
 from ._rows import Rows, Table, call
+from ._saving import bring_up_to_date, loading, versions
 from ._scoring import score_members
 from ._shares import Share, counted, make_members, out_of_bag, split
 from ._skorch import make_net, net_rows
@@ -348,7 +349,7 @@ class BaseSNN(BaseEstimator):
         return tags
 
     def __getstate__(self):
-        state = dict(super().__getstate__())
+        state = {**super().__getstate__(), "_versions": versions()}
         if "_model" in state:
             with_optimizer = self.warm_start or self._model.resumes
             state["_model"] = self._model.to_arrays(with_optimizer)
@@ -356,9 +357,10 @@ class BaseSNN(BaseEstimator):
         return state
 
     def __setstate__(self, state):
+        state, saved = bring_up_to_date(self, state)
         super().__setstate__(state)
         if "_model" in state:
-            with _device.as_imported():
+            with _device.as_imported(), loading(self, saved):
                 self._model = Model.from_arrays(state["_model"])
                 self.net_ = make_net(self._model)
 

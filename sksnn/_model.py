@@ -14,6 +14,7 @@ from torch import nn
 from . import _device
 from ._forward import Forward, forward_rows, widest_layer
 from ._rows import Rows, call, encode
+from ._saving import from_plain, to_plain
 from ._validation import check_outputs
 from .architectures import build_network, multiply_adds
 from .encodings import chunk_slices, encoder_from, learn_encoder
@@ -248,13 +249,13 @@ class Model:
         return self._loaded_state if self.optimizer is None else self.optimizer.state_dict()
 
     def to_arrays(self, with_optimizer):
-        """Return everything as plain numbers, numpy arrays, plan, target and columns."""
+        """Return everything as plain numbers and numpy arrays; of code only what a user gave."""
         networks = [member.network for member in self.members]
         encoders = list(dict.fromkeys(self.encoders))
         return {
-            "plan": self.plan,
-            "target": self.target,
-            "columns": self.columns,
+            "plan": to_plain(self.plan),
+            "target": to_plain(self.target),
+            "columns": to_plain(self.columns),
             "generators": [own.state() for own in self.generators],
             "encoders": [_device.to_numpy_state(dict(e.state_dict())) for e in encoders],
             "turns": [encoders.index(encoder) for encoder in self.encoders],
@@ -272,13 +273,14 @@ class Model:
     @classmethod
     def from_arrays(cls, state):
         """Rebuild what `to_arrays` described, on a device that is there."""
-        device = _device.device_or_cpu(state["plan"].device)
+        plan, target = from_plain(state["plan"]), from_plain(state["target"])
+        device = _device.device_or_cpu(plan.device)
         generators = [_device.Generators.from_state(own, device) for own in state["generators"]]
         # Building a callable architecture draws from these.
         builtin = [own.builtin_states for own in generators]
         encoders = list(map(encoder_from, state["encoders"]))
         encoders = [encoders[i] for i in state["turns"]]
-        model = cls(state["plan"], state["target"], state["columns"], generators, encoders)
+        model = cls(plan, target, from_plain(state["columns"]), generators, encoders)
         for own, states in zip(generators, builtin, strict=True):
             own.builtin_states = states
         for member, arrays, frozen in zip(model.members, state["networks"], state["frozen"], strict=True):

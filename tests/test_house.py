@@ -20,6 +20,7 @@ HOUSE = Path(sksnn.__file__).parent
 # The siblings that each module imports. Each set names only modules above its own line: no cycles.
 IMPORTS = {
     "_habits": set(),
+    "_version": set(),
     "_warnings": set(),
     "_forward": set(),
     "_optimizers": set(),
@@ -42,14 +43,17 @@ IMPORTS = {
     "_members": {"_forward"},
     "_shares": {"_members", "_plan", "_rows", "_target"},
     "_scoring": {"_rows", "_validation"},
+    "_saving": {"_columns", "_plan", "_target", "_version", "_warnings"},
     "_step": {"_device", "_rows", "networks", "theory"},
     "_engine": {"_device", "_forward", "_step"},
-    "_model": {"_device", "_forward", "_rows", "_validation", "architectures", "encodings", "networks"},
+    "_model": {
+        "_device", "_forward", "_rows", "_saving", "_validation", "architectures", "encodings", "networks",
+    },
     "_skorch": {"_engine", "_forward", "_optimizers", "_rows", "_target", "networks"},
     "_divergence": {"_warnings", "encodings"},
     "_fit": {
         "_columns", "_device", "_divergence", "_engine", "_habits", "_members", "_model", "_optimizers",
-        "_plan", "_rows", "_scoring", "_shares", "_skorch", "_target", "_validation", "_warnings",
+        "_plan", "_rows", "_saving", "_scoring", "_shares", "_skorch", "_target", "_validation", "_warnings",
         "architectures", "encodings",
     },
     "_checkpoints": {"_warnings"},

@@ -5,7 +5,6 @@ import io
 import pickle
 import re
 import warnings
-from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -201,7 +200,7 @@ def test_a_model_fitted_on_a_missing_device_loads_on_the_cpu(whole_cancer, monke
     state = clf.__getstate__()
     model = state["_model"]
     (generators,) = model["generators"]
-    model["plan"], generators["device"] = replace(model["plan"], device="cuda:7"), "cuda"
+    model["plan"]["content"]["device"], generators["device"] = "cuda:7", "cuda"
     generators["streams"][1] = np.zeros(16, np.uint8)  # a CUDA generator's state is 16 bytes
     loaded = SNNClassifier.__new__(SNNClassifier)
     with pytest.warns(
