@@ -12,6 +12,7 @@ from sksnn import _divergence, _forward, _rows, encodings
 from sksnn.encodings import chunk_slices
 
 SKLEARN = parse_version(parse_version(sklearn.__version__).base_version)
+TORCH = parse_version(parse_version(torch.__version__).base_version)
 
 # scikit-learn's type_of_target casts NaN to integers before it refuses them.
 NAN_IN_TYPE_OF_TARGET = "ignore:invalid value encountered in cast:RuntimeWarning"

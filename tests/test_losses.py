@@ -140,7 +140,8 @@ def test_of_several_quantiles_the_loss_is_the_mean():
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 def test_cross_entropy_is_scikit_learns_log_loss(weight):
     scale = 1 if weight is None else weight.mean().item()
-    expected = log_loss(CLASSES, OUTPUT.softmax(1), sample_weight=weight) * scale
+    arrays = CLASSES.numpy(), OUTPUT.softmax(1).numpy()
+    expected = log_loss(*arrays, sample_weight=None if weight is None else weight.numpy()) * scale
     assert CrossEntropy()(OUTPUT, CLASSES, weight).item() == pytest.approx(expected, rel=1e-9)
 
 

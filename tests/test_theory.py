@@ -166,7 +166,7 @@ def test_parameters_refuse(moments, message):
 
 def test_selu_is_torchs():
     x = np.concatenate([-np.geomspace(1e-12, 1e4, 60), [0.0], np.geomspace(1e-12, 1e300, 60)])
-    assert_allclose(selu(x), F.selu(torch.from_numpy(x)), rtol=1e-14)
+    assert_allclose(selu(x), F.selu(torch.from_numpy(x)), rtol=1e-14, atol=1e-16)
 
 
 def test_selu_takes_parameters():
@@ -459,7 +459,7 @@ NEAR_THE_LIMITS = {
 def test_fixed_point_near_the_limits_of_tau():
     """1000 layers one by one did not settle, and attracting points were refused."""
     tau = np.array(list(NEAR_THE_LIMITS))
-    assert_allclose(fixed_point(0, tau)[1], list(NEAR_THE_LIMITS.values()), rtol=1e-12)
+    assert_allclose(fixed_point(0, tau)[1], list(NEAR_THE_LIMITS.values()), rtol=1e-11)
     for tau in (0.4956, 0.49627, 2.6481, 2.657, 2.6575):
         root = brentq(lambda u, tau: np.log(moment_map(0, np.exp(u), 0, tau)[1]) - u, -69, 69, (tau,), 1e-13)
         assert_allclose(fixed_point(0, tau)[1], np.exp(root), rtol=1e-9)
