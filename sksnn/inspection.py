@@ -96,7 +96,11 @@ def attributions(estimator, X, target=None, baseline=None, n_steps=128):
     See Also
     --------
     as_sequential : One member's network for SHAP and captum.
-    sklearn.inspection.permutation_importance : How much worse the score is without a column.
+
+    Notes
+    -----
+    This is about the predictions of single rows. How much a column matters for the score is what
+    ``sklearn.inspection.permutation_importance`` measures.
 
     References
     ----------

@@ -18,7 +18,15 @@ PAGES = [ROOT / "README.md", *SITE]
 # What a fence may open besides ```python: directives of the site, and its own end.
 OTHER_FENCES = {"", "{toctree}", "{include}"}
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+# Its blocks need other packages: tests/test_works_with.py runs each by itself.
+ELSEWHERE = DOCS / "works_with.md"
+
+
+def each_of(pages):
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+every_page = each_of(PAGES)
 
 
 def code_blocks(page):
@@ -28,7 +36,7 @@ def code_blocks(page):
         yield text[: match.start(1)].count("\n"), match[1]
 
 
-@every_page
+@each_of([page for page in PAGES if page != ELSEWHERE])
 def test_code_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
