@@ -12,9 +12,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ._target import Classes, Tasks, Values
+from ._target import Classes, Tasks
 from .estimators import SNNClassifier, SNNRegressor
-from .losses import MaskedLoss
+from .losses import LogLink
 
 __all__ = ["register_converters", "to_onnx"]
 
@@ -66,7 +66,7 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
     >>> from sklearn.datasets import load_iris
     >>> from sksnn import SNNClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = SNNClassifier(n_units=8, max_epochs=5, random_state=0).fit(X, y)
+    >>> clf = SNNClassifier(max_epochs=20, random_state=0).fit(X, y)
     >>> model = to_onnx(clf, "iris.onnx")  # doctest: +SKIP
     >>> session = onnxruntime.InferenceSession("iris.onnx")  # doctest: +SKIP
     >>> label, probabilities = session.run(None, {"X": X})  # doctest: +SKIP
@@ -133,7 +133,8 @@ def register_converters():
 class _Predictor(nn.Module):
     """From raw rows in float64 to what is predicted: the part of an estimator that torch exports.
 
-    Missing values and categories that an encoder takes as numbers are exported with it.
+    Missing values are exported with the encoders. Categories come to them as positions: what turns strings
+    into these is `_columns.Columns`, whose part a converter would have to put in front.
     """
 
     def __init__(self, model):
@@ -154,6 +155,8 @@ class _Predictor(nn.Module):
             return outputs.argmax(1), outputs.softmax(1)
         if isinstance(self.target, Tasks):
             return (outputs > 0).long(), outputs.sigmoid()
+        outputs = self.target.in_order(outputs)
+        outputs = outputs.exp() if self.target.link is LogLink else outputs
         return outputs * torch.tensor(self.target.deviation) + torch.tensor(self.target.mean)
 
 
@@ -174,9 +177,10 @@ def _quietly():
 def _torch_graph(estimator, opset):
     """Let torch export the predictor of an estimator."""
     model = estimator._model
-    if isinstance(model.target, Values) and model.target.inverse_link is not MaskedLoss.inverse_link:
+    if model.columns.categorical:
         raise ValueError(
-            f"loss={estimator.loss!r} has a link function, which cannot be exported. Use a loss without."
+            f"column {model.columns.categorical[0]} of X holds categories, which cannot be exported. Put a "
+            "ColumnTransformer with OneHotEncoder before the estimator, and export the Pipeline."
         )
     if opset < LEAST_OPSET:
         raise ValueError(f"opset must be at least {LEAST_OPSET}; got {opset}. Leave it out for {OPSET}.")

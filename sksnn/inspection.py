@@ -1,6 +1,6 @@
 """Say how much each column of X contributes to what a fitted estimator predicts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from ._forward import Forward, forward_rows
 from ._moments import check_estimator
 from ._rows import encode_chunks
 from ._target import Classes, Values
-from ._validation import check_inputs
-from .encodings import chunk_slices
+from .encodings import ColumnEncoder, chunk_slices
+from .losses import LogLink
 from .networks import SNN
 
 __all__ = [
@@ -69,8 +69,8 @@ def attributions(estimator, X, target=None, baseline=None, n_steps=128):
     X : array-like or sparse matrix of shape (n_rows, n_features)
         Raw rows.
     target : label or int, default=None
-        Which output to explain: a class, the number of a task, or the number of a column of y. None: all
-        of them; of two classes the second.
+        Which output to explain: a class, or the number of a task, of a column of y, or of a quantile. None:
+        all of them; of two classes the second.
     baseline : array-like or sparse matrix of shape (n_baselines, n_features), default=None
         Raw rows to compare with; attributions are averaged over them, and the time is in proportion to their
         number. None: all inputs of the networks are 0, which is their mean over the training rows (with
@@ -83,8 +83,8 @@ def attributions(estimator, X, target=None, baseline=None, n_steps=128):
     -------
     attributions : Attributions
         The contributions of a row and the base value add up to `decision_function` of a classifier, and to
-        `predict` of a regressor, but for the error of the quadrature. With several members the mean
-        prediction is explained, not that of a single one.
+        `predict` of a regressor, or its logarithm with "poisson" and "gamma", but for the error of the
+        quadrature. With several members the mean prediction is explained, not that of a single one.
 
     Raises
     ------
@@ -124,12 +124,12 @@ def attributions(estimator, X, target=None, baseline=None, n_steps=128):
     model = estimator._model
     matrix, shift = _choose(estimator, target)
     with model.computing(), torch.enable_grad():
-        X = check_inputs(estimator, X, reset=False)
+        X = model.columns.read(estimator, X, reset=False)
         ends = _Ends(model)
         if baseline is None:
             starts = [ends.zeros()]
         else:
-            rows = check_inputs(estimator, baseline, reset=False)
+            rows = model.columns.read(estimator, baseline, reset=False)
             starts = [ends(rows[i : i + 1]) for i in range(rows.shape[0])]
         path = _Path(model, estimator.n_features_in_, torch.from_numpy(matrix), n_steps)
         slices = chunk_slices(X.shape[0], 1, forward_rows(model.width, model.device))
@@ -147,7 +147,10 @@ def attributions(estimator, X, target=None, baseline=None, n_steps=128):
 def _decision(target):
     """Return the matrix and the shift that make decision_function, or predict, of the outputs."""
     if isinstance(target, Values):
-        return np.diag(np.asarray(target.deviation)), np.asarray(target.mean)
+        mean, deviation = (np.full(target.n_outputs, v) for v in (target.mean, target.deviation))
+        if target.link is LogLink:
+            return np.eye(target.n_outputs), np.log(deviation)
+        return np.diag(deviation), mean
     if isinstance(target, Classes) and target.n_outputs == 2:
         return np.array([[-1.0], [1.0]]), np.zeros(1)
     return np.eye(target.n_outputs), np.zeros(target.n_outputs)
@@ -171,9 +174,8 @@ def _choose(estimator, target):
 
 def _columns(encoder):
     """Return the column of X that each input of the network is made of."""
-    n_columns = encoder.n_inputs - len(getattr(encoder, "column", ()))
-    own = torch.arange(n_columns)
-    return torch.cat([own, encoder.column.long()]) if hasattr(encoder, "column") else own
+    parts: Any = encoder.parts.values() if isinstance(encoder, ColumnEncoder) else [encoder]
+    return torch.cat([torch.arange(p.n_inputs) if p.column is None else p.column for p in parts])
 
 
 def _add_up(values, columns, n_features):
@@ -216,6 +218,8 @@ class _Path:
             own = next(x for x, e in zip(inputs, self.encoders, strict=True) if e is member.encoder)
             found.append(self.forward(network, own))
         combined = self.model.combined(torch.stack(found))
+        if isinstance(self.model.target, Values):
+            combined = self.model.target.in_order(combined)
         return combined @ self.matrix.to(combined)
 
     def __call__(self, start, end):
@@ -254,7 +258,8 @@ def as_sequential(estimator, member=0):
     -------
     network : torch.nn.Sequential
         ``Linear`` and ``ELU`` in float64 on the CPU, from the inputs that `network_inputs` returns to the
-        member's `decision_function`, or to its prediction in the units of y, of shape (n_rows, n_outputs).
+        member's `decision_function`, or to its prediction in the units of y (its logarithm with "poisson" and
+        "gamma"; quantiles not sorted), of shape (n_rows, n_outputs).
         SELU is ELU times a constant, which is in the weights of the layer behind: packages such as SHAP know
         ELU only.
 
@@ -338,7 +343,7 @@ def network_inputs(estimator, X, member=0):
     """
     model = _model_with(estimator, member)
     with model.computing():
-        X = check_inputs(estimator, X, reset=False)
+        X = model.columns.read(estimator, X, reset=False)
         return encode_chunks(X, model.members[member].encoder, torch.device("cpu"), torch.float64)
 
 

@@ -3,8 +3,6 @@
 import logging
 import subprocess
 import sys
-from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -93,6 +91,16 @@ def test_values_in_their_units(columns):
     reg = SNNRegressor(**MEMBERS).fit(X, y[:, 0] if columns == 1 else y)
     found = run(to_onnx(reg), X)["variable"]
     np.testing.assert_allclose(found, reg.predict(X).reshape(len(X), -1), atol=1e-5 * y.std(axis=0).max())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"loss": "poisson"}, {"loss": "quantile", "quantile": [0.9, 0.1, 0.5]}], ids=str
+)
+@pytest.mark.parametrize("k", [1, 2])
+def test_links_and_quantiles(settings, k):
+    reg = SNNRegressor(**{**MEMBERS, "n_estimators": k}, **settings).fit(X, np.exp(X[:, 0]))
+    found = run(to_onnx(reg), X)["variable"]
+    np.testing.assert_allclose(found, reg.predict(X).reshape(len(X), -1), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -225,10 +233,19 @@ def test_what_cannot_be_exported_is_said():
     own = SNNClassifier(**SMALL, architecture=DrawsByRows).fit(X, Y)
     with raises("cannot be exported: torch.onnx has no operator for"):
         to_onnx(own)
-    reg = SNNRegressor(**SMALL).fit(X, T)
-    reg._model.target = replace(reg._model.target, inverse_link=partial(np.exp))
-    with raises("loss='squared_error' has a link function, which cannot be exported."):
-        to_onnx(reg)
+
+
+def test_missing_values():
+    gaps = np.where(np.arange(FEW.size).reshape(FEW.shape) % 7 == 0, np.nan, FEW)
+    clf = SNNClassifier(**MEMBERS).fit(gaps, Y)
+    found = run(to_onnx(clf), gaps)["probabilities"]
+    np.testing.assert_allclose(found, clf.predict_proba(gaps), atol=1e-5)
+
+
+def test_categories_are_for_a_pipeline():
+    frame = pd.DataFrame({"a": X[:, 0], "town": np.where(X[:, 2] > 0, "north", "south")})
+    with raises("column 1 of X holds categories, which cannot be exported. Put a ColumnTransformer"):
+        to_onnx(SNNClassifier(**SMALL).fit(frame, Y))
 
 
 def test_missing_packages_are_named(monkeypatch):

@@ -66,7 +66,7 @@ IMPORTS = {
     "diagnostics": {"_displays", "_moments", "networks", "theory"},
     "callbacks": {"_moments"},
     "inspection": {
-        "_device", "_displays", "_forward", "_moments", "_rows", "_target", "_validation", "encodings",
+        "_device", "_displays", "_forward", "_moments", "_rows", "_target", "encodings", "losses",
         "networks",
     },
     "export": {"_target", "estimators", "losses"},

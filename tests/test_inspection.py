@@ -27,6 +27,7 @@ from sksnn.inspection import (
 
 pytestmark = unfinished
 THREE = np.digitize(X[:, 0] + X[:, 1], [-0.5, 0.5])
+MEMBERS = {**SMALL, "n_estimators": 2}
 FEW = np.column_stack([X[:, :3], np.digitize(X[:, 3:], [-0.5, 0.5])])  # the last two columns get indicators
 
 
@@ -131,6 +132,28 @@ def test_members_of_values_are_averaged():
         slope = torch.autograd.grad(network(line).sum(), line)[0].mean(0)
         by_member.append(sum_by_column(reg, inputs * slope, member))
     np.testing.assert_allclose(found, np.mean(by_member, axis=0), atol=0.005 * np.ptp(T))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_links_and_quantiles(k):
+    y, settings = np.exp(X[:, 0]), {**SMALL, "n_estimators": k}
+    counts = SNNRegressor(**settings, loss="poisson").fit(X, y)
+    np.testing.assert_allclose(attributions(counts, X).outputs, np.log(counts.predict(X)), atol=0.02)
+    bands = SNNRegressor(**settings, loss="quantile", quantile=[0.9, 0.1, 0.5]).fit(X, y)
+    np.testing.assert_allclose(attributions(bands, X).outputs, bands.predict(X), atol=0.05)
+    if k == 1:
+        plain = as_sequential(counts)(network_inputs(counts, X)).detach().numpy()[:, 0]
+        np.testing.assert_allclose(plain, np.log(counts.predict(X)), rtol=1e-9, atol=1e-9)
+
+
+def test_categories_and_gaps():
+    town = np.where(X[:, 2] > 0, "north", "south")
+    frame = pd.DataFrame({"town": town, "a": np.where(X[:, 1] > 1, np.nan, X[:, 0]), "b": X[:, 1]})
+    clf = SNNClassifier(**MEMBERS).fit(frame, X[:, 2] > 0)
+    found = attributions(clf, frame, baseline=frame.iloc[:1])
+    np.testing.assert_allclose(found.outputs, clf.decision_function(frame), atol=0.05)
+    assert np.argmax(abs(found.values).mean(axis=0)) == 0, "the town decides"
+    assert not found.values[town == town[0], 0].any()
 
 
 def test_targets_are_labels():

@@ -28,7 +28,12 @@ def make_cases():
     small = {"n_estimators": 1, "n_units": 6, "n_layers": 2, "max_epochs": 3, "random_state": 0}
     names = np.array(["no", "yes"])[y]
     chunk = slice(0, 30)
+    towns = np.array(["north", "south"], dtype=object)[(X[:, 2] > 0).astype(int)]
+    table = np.column_stack([towns, X]).astype(object)
+    table[::7, 1] = np.nan
+    by_hand = SNNClassifier(**small, categorical_features=[0])
     return {
+        "categories and gaps": (by_hand.fit(table, y), table),
         "members": (SNNClassifier(**small).set_params(n_estimators=2).fit(X, names), X),
         "tasks": (SNNClassifier(**small, class_weight={0: 1, 1: 3}).fit(X, tasks), X),
         "chunks": (SNNClassifier(**small).partial_fit(X[chunk], y[chunk], classes=[0, 1]), X),
