@@ -324,7 +324,12 @@ class Generators:
             try:
                 yield
             finally:
-                self.builtin_states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
+                self.read_global()
+
+    def read_global(self):
+        """Note the states of torch's global generators, which are this object's inside of `as_global`."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        self.builtin_states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda)]
 
     def state(self):
         """Return the seeds and states as plain numbers and numpy arrays."""
@@ -342,15 +347,19 @@ class Generators:
     def from_state(cls, state, device):
         """Rebuild the generators on a device; those of another kind of device are seeded again."""
         generators = cls(0, device)
-        generators.split, generators.init, generators.builtin = state["seeds"]
-        shuffle, dropout = from_numpy_state(state["streams"])
-        generators.shuffle.set_state(shuffle)
-        if state["device"] == device.type:
-            generators.dropout.set_state(dropout)
-            generators.builtin_states = from_numpy_state(state["builtin"])
-        else:
-            generators.dropout.manual_seed(generators.init)
+        generators.restore(state)
         return generators
+
+    def restore(self, state):
+        """Go on from a state; generators of another kind of device are seeded again."""
+        self.split, self.init, self.builtin = state["seeds"]
+        shuffle, dropout = from_numpy_state(state["streams"])
+        self.shuffle.set_state(shuffle)
+        if state["device"] == self.device.type:
+            self.dropout.set_state(dropout)
+            self.builtin_states = from_numpy_state(state["builtin"])
+        else:
+            self.dropout.manual_seed(self.init)
 
 
 def _set_states(states, cuda):

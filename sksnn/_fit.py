@@ -8,6 +8,7 @@ users of skorch.
 
 from contextlib import contextmanager
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from ._members import BestEpoch, Member
 from ._model import Model
 from ._optimizers import OPTIMIZERS
 from ._plan import choose_n_estimators, make_plan
+from ._resume import resumable
 from ._rows import Rows, Table, call
 from ._saving import bring_up_to_date, loading, versions
 from ._scoring import score_members
@@ -102,6 +104,7 @@ class BaseSNN(BaseEstimator):
         "missing_label": [Real],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
+        "checkpoint_dir": [str, PathLike, None],
         "device": [str, torch.device],
         "precision": [StrOptions({"auto", "float32", "tf32", "bf16", "float64"})],
         "random_state": ["random_state"],
@@ -142,16 +145,32 @@ class BaseSNN(BaseEstimator):
         MemoryError
             If the device has too little memory.
         """
-        with self._fitting(going_on=self.warm_start) as earlier:
-            training = self._prepare(earlier, X, y, sample_weight, X_val, y_val, sample_weight_val)
-            self._train(training, self.max_epochs)
+        data = X, y, sample_weight, X_val, y_val, sample_weight_val
+        with (
+            self._fitting(going_on=self.warm_start) as earlier,
+            resumable(self, earlier, *data) as progress,
+        ):
+            training = self._prepare(earlier, *data, progress=progress)
+            self._train(training, self.max_epochs, progress=progress)
             self._look_back(training)
         return self
 
     def _prepare(
-        self, earlier, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None, memo=call
+        self,
+        earlier,
+        X,
+        y,
+        sample_weight=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        memo=call,
+        progress=None,
     ):
-        """Settle everything that training needs; `memo` may know what fits of the same rows have learned."""
+        """Settle everything that training needs.
+
+        `memo` may know what fits of the same rows have learned, `progress` where this fit was broken off.
+        """
         check_together(self, X_val, y_val, sample_weight_val)
         columns, target, table = self._read(X, y, sample_weight, *known(earlier))
         valid = None
@@ -159,12 +178,17 @@ class BaseSNN(BaseEstimator):
             *_, valid = self._read(X_val, y_val, sample_weight_val, columns, target, "_val")
         k = choose_n_estimators(self, table, earlier and earlier.plan)
         generators = earlier.generators if earlier else make_generators(self, k)
+        if progress is not None:
+            progress.restore_generators(generators)
         table, valid, shares = split(self, table, target, valid, k, generators[0].split)
         target.check_rows(table, valid)
         target = target.learned_from(table, self, first=earlier is None)
         plan = make_plan(self, target, table, valid, shares, earlier and earlier.plan)
         model = make_model(plan, target, columns, generators, table, earlier, memo)
-        return self._make_ready(model, earlier, table, valid, shares, memo)
+        training = self._make_ready(model, earlier, table, valid, shares, memo)
+        if progress is not None:
+            progress.restore(training)
+        return training
 
     def _fit_chunk(self, X, y, sample_weight, classes=None):
         """Make one pass over a chunk of rows."""
@@ -228,11 +252,12 @@ class BaseSNN(BaseEstimator):
             score_members(members, self, model, table, valid, shares)
         return Training(model, net, members, rows, valid_rows, best, table, shares)
 
-    def _train(self, training, n_epochs, horizon=None):
+    def _train(self, training, n_epochs, horizon=None, progress=None):
         """Train for some epochs (of a longer `horizon`), and publish the model, also if interrupted."""
         rows, valid = net_rows(training.rows), net_rows(training.valid_rows)
+        going_on = {} if progress is None else progress.arguments(training)
         with self._publishing(training), training.model.training():
-            training.net.train(training.members, rows, valid, n_epochs, horizon)
+            training.net.train(training.members, rows, valid, n_epochs, horizon, **going_on)
 
     @contextmanager
     def _publishing(self, training):

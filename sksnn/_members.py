@@ -38,7 +38,7 @@ class Member:
         self.generator, self.best, self.sources = generator, best, sources
         self.network, self.scorer, self.outputs = module.network, None, None
         self.losses: dict[str, float] = {}  # of the latest epoch; once done, of the best
-        self._best_losses: dict[str, float] = {}
+        self.best_losses: dict[str, float] = {}
         self.validation_size = forward_rows(widest_layer(self.network), rows.y.device)
 
     def replace(self, network):
@@ -61,10 +61,10 @@ class Member:
         """Keep the losses of the best epoch; return whether there is no more progress."""
         if self.best is None:
             return False
-        if self.best.best_epoch == epoch or not self._best_losses:
-            self._best_losses = dict(self.losses)
+        if self.best.best_epoch == epoch or not self.best_losses:
+            self.best_losses = dict(self.losses)
         if self.best.is_done:
-            self.losses = self._best_losses
+            self.losses = self.best_losses
         return self.best.is_done
 
 
@@ -117,6 +117,10 @@ class BestEpoch:
                 {name: value.detach().clone() for name, value in network.state_dict().items()}
                 for network in self.networks
             ]
+
+    def state(self):
+        """Return all but the networks."""
+        return {name: value for name, value in vars(self).items() if name != "networks"}
 
     def restore(self):
         """Put the best weights back, if there are any."""

@@ -310,7 +310,7 @@ class _Net(NeuralNet):
 
     # training
 
-    def train(self, members, rows, valid, n_epochs, horizon=None):
+    def train(self, members, rows, valid, n_epochs, horizon=None, n_done=0, keep=None):
         """Train networks for some epochs.
 
         Parameters
@@ -322,6 +322,10 @@ class _Net(NeuralNet):
         n_epochs : int
         horizon : int, default=None
             The epochs that the schedule of the rates is for; None are those that are trained.
+        n_done : int, default=0
+            The first of these epochs, which have been trained before.
+        keep : callable, default=None
+            Called with the number of epochs that are done, unless it was the last.
 
         Raises
         ------
@@ -334,8 +338,8 @@ class _Net(NeuralNet):
             try:
                 with torch.enable_grad(), suppress(StopTraining):
                     self.notify("on_train_begin", X=rows, y=rows.y)
-                    engine.begin(horizon or n_epochs)
-                    self._run_epochs(engine, rows, valid, n_epochs)
+                    engine.begin(horizon or n_epochs, n_done)
+                    self._run_epochs(engine, rows, valid, range(n_done + 1, n_epochs + 1), keep)
             finally:
                 self._drop_unfinished_epoch()
                 self.module_.eval()
@@ -349,10 +353,10 @@ class _Net(NeuralNet):
             self.module_.zero_grad()
             self.engine_ = None
 
-    def _run_epochs(self, engine, rows, valid, n_epochs):
+    def _run_epochs(self, engine, rows, valid, epochs, keep):
         """Loop over epochs until they are done, or no member goes on."""
         self.begin_epochs()
-        for _ in range(n_epochs):
+        for epoch in epochs:
             self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
             if engine.observer.may_touch:
                 engine.follow(self.optimizer_, self.criterion_)
@@ -365,6 +369,8 @@ class _Net(NeuralNet):
             self.stop_ = engine.end_epoch(len(self.history)) or self.stop_
             if self.stop_:
                 break
+            if keep is not None and epoch < epochs[-1]:
+                keep(epoch)
 
     def begin_epochs(self):
         """Look for the least losses that the history has."""
@@ -401,7 +407,7 @@ class _Net(NeuralNet):
     # state
 
     @contextmanager
-    def _as_outside_of_training(self):
+    def as_outside_of_training(self):
         """Let checkpoints, while the block runs, see one optimizer state for each parameter."""
         engine = self.engine_
         released = engine is not None and engine.release()
@@ -411,12 +417,12 @@ class _Net(NeuralNet):
 
     def save_params(self, *args, **kwargs):
         """Save parameters, optimizer, history as skorch does."""
-        with self._as_outside_of_training():
+        with self.as_outside_of_training():
             super().save_params(*args, **kwargs)
 
     def load_params(self, *args, **kwargs):
         """Load what `save_params` saved."""
-        with self._as_outside_of_training():
+        with self.as_outside_of_training():
             super().load_params(*args, **kwargs)
 
     def __getstate__(self):

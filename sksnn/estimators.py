@@ -167,6 +167,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     random_state : int, RandomState instance or None, default=None
         Seed of the validation split, the initialisation, the shuffling and dropout; None takes fresh
         entropy. Global generators keep their state.
+    checkpoint_dir : str or path, default=None
+        A folder in which each epoch of a fit is kept until the fit ends. A fit that was interrupted, or
+        killed, goes on from its last whole epoch when `fit` is called again with the same data and
+        parameters, and ends as it would have ended (on one machine; callbacks and `max_time` begin anew).
+        Several estimators may share the folder.
     verbose : int, default=0
         0: silent; 1: a progress bar per epoch; 2: skorch's table, one line per epoch.
 
@@ -277,6 +282,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         device="auto",
         precision="auto",
         random_state=None,
+        checkpoint_dir=None,
         verbose=0,
     ):
         self.n_layers = n_layers
@@ -315,6 +321,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.device = device
         self.precision = precision
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
         self.verbose = verbose
 
     # ------------------------------------------------------------ fitting
@@ -676,6 +683,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     random_state : int, RandomState instance or None, default=None
         Seed of the validation split, the initialisation, the shuffling and dropout; None takes fresh
         entropy. Global generators keep their state.
+    checkpoint_dir : str or path, default=None
+        A folder in which each epoch of a fit is kept until the fit ends. A fit that was interrupted, or
+        killed, goes on from its last whole epoch when `fit` is called again with the same data and
+        parameters, and ends as it would have ended (on one machine; callbacks and `max_time` begin anew).
+        Several estimators may share the folder.
     verbose : int, default=0
         0: silent; 1: a progress bar per epoch; 2: skorch's table, one line per epoch.
 
@@ -774,6 +786,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         device="auto",
         precision="auto",
         random_state=None,
+        checkpoint_dir=None,
         verbose=0,
     ):
         self.n_layers = n_layers
@@ -812,6 +825,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self.device = device
         self.precision = precision
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
         self.verbose = verbose
 
     # ------------------------------------------------------------ fitting
