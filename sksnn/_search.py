@@ -264,6 +264,7 @@ class Run:
         self.X, self.y = indexable(X, y)
         self.routed: Any = None  # arguments of fit, split and score
         self.resource: str | None = None  # the parameter that rounds of halving raise
+        self.horizon: int | None = None  # its value in the last round
         self.ready: deque[Outcome] = deque()
         self.seconds: list[float] = []
         self.going: dict[tuple, Outcome] = {}  # fits of the round before that may go on
@@ -281,15 +282,16 @@ class Run:
     def train(self, search, candidates, splits):
         """Fit each candidate to the training rows of each split, and have them ready."""
         jobs: list[Job] = []
-        horizon = None if self.resource is None else search.max_resources_
+        if self.resource is not None and self.horizon is None:
+            self.horizon = search._last_round(len(candidates))
         kept = self._checkpoints(search.checkpoint_dir)
         pairs = [*product(candidates, range(len(splits)))]
         for parameters, i in pairs:
             begun, (train, _) = self.going.get(self._key(parameters, i)), splits[i]
             estimator = clone(self.estimator) if begun is None else begun.estimator()
             estimator.set_params(**clone(parameters, safe=False))
-            file = None if kept is None else kept.path(parameters, train, horizon)
-            jobs.append(Job(len(jobs), estimator, np.asarray(train), horizon, file))
+            file = None if kept is None else kept.path(parameters, train, self.horizon)
+            jobs.append(Job(len(jobs), estimator, np.asarray(train), self.horizon, file))
         found = {job.place: read(job.file) for job in jobs if job.file is not None}
         outcomes: dict[int, Outcome] = {place: outcome for place, outcome in found.items() if outcome}
         try:

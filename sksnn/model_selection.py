@@ -5,6 +5,7 @@ one stack of batched products, whatever their learning rates, decays, seeds and 
 scikit-learn's own: splits, scores, results, refit.
 """
 
+from math import floor, log
 from os import PathLike
 from typing import Any
 
@@ -71,6 +72,10 @@ search_spaces = {
         "lr": [0.01, 0.1, 1.0],
     },
 }
+
+# The first round's share of the epochs: what the loss says sooner has little to do with the last. On three
+# sets the rank correlation of epoch 7 of 60 with the last was .73 to .95.
+FIRST_ROUND = 0.1
 
 CHECKPOINTS = {"checkpoint_dir": [str, PathLike, None]}
 
@@ -193,6 +198,23 @@ class _EpochsHalved(_TrainedTogether, BaseSuccessiveHalving):
         super()._check_input_parameters(**data)
         if self._run is not None and self.resource == path_to_last(self.estimator) + "max_epochs":
             self._run.resource = self.resource
+            if isinstance(self.min_resources, str):
+                self.min_resources_ = first_round(self.max_resources_, self.factor)
+
+    def _last_round(self, n_candidates):
+        """Return the resource of the last of the rounds that begin with so many candidates."""
+        n_required = 1 + floor(log(n_candidates, self.factor))
+        n_possible = 1 + floor(log(self.max_resources_ // self.min_resources_, self.factor))
+        n_rounds = n_possible if self.aggressive_elimination else min(n_possible, n_required)
+        return min(int(self.factor ** (n_rounds - 1) * self.min_resources_), self.max_resources_)
+
+
+def first_round(n_epochs, factor):
+    """Return the epochs of a first round: at least a share of the last, which has nearly `n_epochs`."""
+    n_rounds = 1
+    while n_epochs // factor**n_rounds >= max(1, n_epochs * FIRST_ROUND):
+        n_rounds += 1
+    return max(1, int(n_epochs // factor ** (n_rounds - 1)))
 
 
 class SNNGridSearchCV(_TrainedTogether, GridSearchCV):
@@ -411,13 +433,14 @@ class SNNHalvingGridSearchCV(_EpochsHalved, HalvingGridSearchCV):
     resource : str, default="max_epochs"
         What each round has more of than the one before. With the epochs of the network (also in a pipeline,
         whose prefix is added) all rounds are parts of one training: their learning rates follow one schedule
-        over `max_resources` epochs, and survivors go on where they were. So the last round has the scores of
-        :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round trains anew.
+        over the epochs of the last round, and survivors go on where they were. So the last round has the
+        scores of :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round
+        trains anew.
     max_resources : int or "auto", default="auto"
         The resource of the last round; "auto" are the estimator's `max_epochs`, or all rows.
     min_resources : int, "exhaust" or "smallest", default="exhaust"
         The resource of the first round: a number, the least, or ("exhaust") so much that the last round has
-        `max_resources`.
+        nearly `max_resources`. The least is a tenth of the epochs.
     aggressive_elimination : bool, default=False
         Whether rounds of the least resource are added where candidates are too many for it.
     cv : int, splitter or iterable, default=5
@@ -534,13 +557,14 @@ class SNNHalvingRandomSearchCV(_EpochsHalved, HalvingRandomSearchCV):
     resource : str, default="max_epochs"
         What each round has more of than the one before. With the epochs of the network (also in a pipeline,
         whose prefix is added) all rounds are parts of one training: their learning rates follow one schedule
-        over `max_resources` epochs, and survivors go on where they were. So the last round has the scores of
-        :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round trains anew.
+        over the epochs of the last round, and survivors go on where they were. So the last round has the
+        scores of :class:`SNNGridSearchCV`. With any other resource, and with early stopping, each round
+        trains anew.
     max_resources : int or "auto", default="auto"
         The resource of the last round; "auto" are the estimator's `max_epochs`, or all rows.
     min_resources : int, "exhaust" or "smallest", default="smallest"
         The resource of the first round: a number, the least, or ("exhaust") so much that the last round has
-        `max_resources`.
+        nearly `max_resources`. The least is a tenth of the epochs.
     aggressive_elimination : bool, default=False
         Whether rounds of the least resource are added where candidates are too many for it.
     cv : int, splitter or iterable, default=5

@@ -399,6 +399,18 @@ def test_survivors_of_a_round_go_on(loops, monkeypatch):
     assert_equal_results(workers, search)
 
 
+@pytest.mark.parametrize(
+    ("n_epochs", "n_candidates", "rounds"),
+    [(60, 96, [6, 18, 54]), (100, 96, [11, 33, 99]), (60, 2, [60]), (9, 9, [1, 3, 9]), (2, 9, [2])],
+)
+def test_the_first_round_has_a_tenth_of_the_epochs_and_the_last_nearly_all(n_epochs, n_candidates, rounds):
+    estimator = clone(CLASSIFIER).set_params(max_epochs=n_epochs, n_layers=1, n_units=2, batch_size=200)
+    search = SNNHalvingGridSearchCV(estimator, {"random_state": range(n_candidates)}, cv=2, refit=False)
+    search.fit(X[:40], Y[:40])
+    assert search.n_resources_ == rounds
+    assert search._last_round(n_candidates) == rounds[-1]
+
+
 def test_halving_over_rows_is_scikit_learns():
     space = {"lr": [0.001, 0.003, 0.01, 0.03]}
     pair = both(
