@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 from tqdm import tqdm
 
-from ._checkpoints import Checkpoints, read, write
+from ._checkpoints import Checkpoints, dumps, read, write
 from ._fit import BaseSNN
 from ._together import Fit, fit_together
 
@@ -68,6 +68,18 @@ class Outcome(NamedTuple):
     def estimator(self):
         """Return the fitted estimator."""
         return pickle.loads(self.fitted) if isinstance(self.fitted, bytes) else self.fitted
+
+    def __reduce__(self):
+        return Outcome, (self.fitted, portable(self.error), self.seconds, self.may_go_on)
+
+
+def portable(error):
+    """Return an error that other processes can load: itself, or one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 class PickUp:
@@ -151,7 +163,7 @@ def fit_jobs(X, y, params, jobs, packs=True, advance=None, outcomes=None):
     def keep(job, error, seconds, may_go_on=False):
         fitted = _packed(job.estimator) if error is None and (packs or job.file) else job.estimator
         outcomes[job.place] = Outcome(fitted, error, seconds, may_go_on)
-        if job.file is not None:
+        if job.file is not None and error is None:
             write(job.file, outcomes[job.place])
 
     for job in jobs:
@@ -219,10 +231,10 @@ def steps_key(estimator):
 
 
 def _packed(estimator):
-    """Pickle an estimator, once for all processes; one with a lambda is left to joblib."""
+    """Pickle an estimator, once for all processes; one that cannot be pickled stays in this one."""
     try:
-        return pickle.dumps(estimator)
-    except (pickle.PicklingError, AttributeError, TypeError):
+        return dumps(estimator)
+    except Exception:
         return estimator
 
 
@@ -268,6 +280,7 @@ class Run:
         self.ready: deque[Outcome] = deque()
         self.seconds: list[float] = []
         self.going: dict[tuple, Outcome] = {}  # fits of the round before that may go on
+        self.results: dict | None = None  # cv_results_ up to now
         self.is_interrupted = False
 
     def clone(self):

@@ -5,6 +5,7 @@ one stack of batched products, whatever their learning rates, decays, seeds and 
 scikit-learn's own: splits, scores, results, refit.
 """
 
+from inspect import getclosurevars
 from math import floor, log
 from os import PathLike
 from typing import Any
@@ -134,16 +135,18 @@ class _TrainedTogether(BaseSearchCV):
             cv = cv or self._checked_cv_orig
             splits = list(cv.split(run.X, run.y, **run.routed.splitter.split))
             run.train(self, candidates, splits)
-            try:
-                results = evaluate_candidates(candidates, check_cv(splits), more_results, **context)
-            except ValueError:  # all fits have failed
-                if run.is_interrupted:
-                    raise KeyboardInterrupt from None
-                raise
             if run.is_interrupted:
-                self.cv_results_ = results
+                leave_workers(evaluate_candidates)
+            try:
+                run.results = evaluate_candidates(candidates, check_cv(splits), more_results, **context)
+            except ValueError:  # all fits have failed
+                if not run.is_interrupted:
+                    raise
+            if run.is_interrupted:
+                if run.results is not None:
+                    self.cv_results_ = run.results
                 raise KeyboardInterrupt
-            return results
+            return run.results
 
         return super()._run_search(train_first, **context)
 
@@ -159,6 +162,14 @@ class _TrainedTogether(BaseSearchCV):
             del state["_run"]
             state["estimator"] = self._run.estimator
         return state
+
+
+def leave_workers(evaluate_candidates):
+    """Let scikit-learn score in this process: an interrupt has ended the workers that it shares with us."""
+    parallel = getclosurevars(evaluate_candidates).nonlocals["parallel"]
+    parallel.__exit__(None, None, None)
+    parallel.n_jobs = 1
+    parallel.__enter__()
 
 
 class _EpochsHalved(_TrainedTogether, BaseSuccessiveHalving):
@@ -250,8 +261,8 @@ class SNNGridSearchCV(_TrainedTogether, GridSearchCV):
         Whether training rows are scored, too.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
-        called again: fits of the same parameters, data and versions are read, not trained. Other searches
-        may share it; delete it when it is not needed any more.
+        called again: fits of the same parameters, data and versions are read, not trained; those that
+        failed are tried again. Other searches may share it; delete it when it is not needed any more.
 
     Attributes
     ----------
@@ -262,10 +273,10 @@ multimetric_
     Raises
     ------
     ValueError
-        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled.
+        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled, or is no folder.
     KeyboardInterrupt
         Ctrl-C while candidates are trained: those that are not done get `error_score`, `cv_results_` is
-        set, and the interrupt goes on.
+        set if any is done, and the interrupt goes on.
 
     Examples
     --------
@@ -346,8 +357,8 @@ class SNNRandomizedSearchCV(_TrainedTogether, RandomizedSearchCV):
         Whether training rows are scored, too.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
-        called again: fits of the same parameters, data and versions are read, not trained. Other searches
-        may share it; delete it when it is not needed any more.
+        called again: fits of the same parameters, data and versions are read, not trained; those that
+        failed are tried again. Other searches may share it; delete it when it is not needed any more.
 
     Attributes
     ----------
@@ -358,10 +369,10 @@ multimetric_
     Raises
     ------
     ValueError
-        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled.
+        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled, or is no folder.
     KeyboardInterrupt
         Ctrl-C while candidates are trained: those that are not done get `error_score`, `cv_results_` is
-        set, and the interrupt goes on.
+        set if any is done, and the interrupt goes on.
 
     Examples
     --------
@@ -373,10 +384,7 @@ multimetric_
     array([0])
     """
 
-    _parameter_constraints = {
-        **RandomizedSearchCV._parameter_constraints,
-        "checkpoint_dir": [str, PathLike, None],
-    }
+    _parameter_constraints = {**RandomizedSearchCV._parameter_constraints, **CHECKPOINTS}
 
     def __init__(
         self,
@@ -462,8 +470,8 @@ class SNNHalvingGridSearchCV(_EpochsHalved, HalvingGridSearchCV):
         1 shows a bar of the fits that are left, more prints each score.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
-        called again: fits of the same parameters, data and versions are read, not trained. Other searches
-        may share it; delete it when it is not needed any more.
+        called again: fits of the same parameters, data and versions are read, not trained; those that
+        failed are tried again. Other searches may share it; delete it when it is not needed any more.
 
     Attributes
     ----------
@@ -474,10 +482,10 @@ multimetric_
     Raises
     ------
     ValueError
-        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled.
+        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled, or is no folder.
     KeyboardInterrupt
         Ctrl-C while candidates are trained: those that are not done get `error_score`, `cv_results_` is
-        set, and the interrupt goes on.
+        set if any is done, and the interrupt goes on.
 
     Examples
     --------
@@ -489,10 +497,7 @@ multimetric_
     array([0])
     """
 
-    _parameter_constraints = {
-        **HalvingGridSearchCV._parameter_constraints,
-        "checkpoint_dir": [str, PathLike, None],
-    }
+    _parameter_constraints = {**HalvingGridSearchCV._parameter_constraints, **CHECKPOINTS}
 
     def __init__(
         self,
@@ -586,8 +591,8 @@ class SNNHalvingRandomSearchCV(_EpochsHalved, HalvingRandomSearchCV):
         1 shows a bar of the fits that are left, more prints each score.
     checkpoint_dir : str or path, default=None
         A folder for finished fits. A search that was interrupted, or killed, goes on from there when it is
-        called again: fits of the same parameters, data and versions are read, not trained. Other searches
-        may share it; delete it when it is not needed any more.
+        called again: fits of the same parameters, data and versions are read, not trained; those that
+        failed are tried again. Other searches may share it; delete it when it is not needed any more.
 
     Attributes
     ----------
@@ -598,10 +603,10 @@ multimetric_
     Raises
     ------
     ValueError
-        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled.
+        As scikit-learn's; if ``checkpoint_dir`` is given and something cannot be pickled, or is no folder.
     KeyboardInterrupt
         Ctrl-C while candidates are trained: those that are not done get `error_score`, `cv_results_` is
-        set, and the interrupt goes on.
+        set if any is done, and the interrupt goes on.
 
     Examples
     --------
@@ -614,10 +619,7 @@ multimetric_
     array([0])
     """
 
-    _parameter_constraints = {
-        **HalvingRandomSearchCV._parameter_constraints,
-        "checkpoint_dir": [str, PathLike, None],
-    }
+    _parameter_constraints = {**HalvingRandomSearchCV._parameter_constraints, **CHECKPOINTS}
 
     def __init__(
         self,
