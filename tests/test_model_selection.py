@@ -1,5 +1,6 @@
 """Searches whose candidates are trained together give what scikit-learn's own searches give."""
 
+import hashlib
 import inspect
 import multiprocessing
 import os
@@ -32,7 +33,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sksnn import SNNClassifier, SNNRegressor, _together
+from sksnn import SNNClassifier, SNNRegressor, _search, _together
 from sksnn.metrics import masked_roc_auc_scorer
 from sksnn.model_selection import (
     SNNGridSearchCV,
@@ -460,6 +461,76 @@ def test_ctrl_c_fills_the_rest_and_goes_on(monkeypatch):
         search.set_params(error_score="raise").fit(X, Y)
 
 
+@pytest.mark.filterwarnings("ignore:. tasks which were still being processed:UserWarning")  # joblib's
+def test_ctrl_c_while_workers_train(monkeypatch):
+    class Interrupting(_search.tqdm):
+        def update(self, n=1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_search, "tqdm", Interrupting)
+    search = SNNGridSearchCV(CLASSIFIER, {"n_layers": [1, 2, 3, 4]}, cv=3, n_jobs=2)
+    with pytest.warns(sklearn.exceptions.FitFailedWarning, match="the search was interrupted before"):
+        with pytest.warns(UserWarning, match="test scores are non-finite"), pytest.raises(KeyboardInterrupt):
+            search.fit(X[:114], Y[:114])
+    assert np.isnan(search.cv_results_["mean_test_score"]).sum() == 3
+
+
+def test_ctrl_c_keeps_the_rounds_of_halving_that_are_done(monkeypatch):
+    original = _together.run_epochs
+
+    def run_epochs(trainings, epochs, *arguments):
+        if epochs.start > 1:
+            raise KeyboardInterrupt
+        return original(trainings, epochs, *arguments)
+
+    monkeypatch.setattr(_together, "run_epochs", run_epochs)
+    estimator = clone(CLASSIFIER).set_params(max_epochs=9)
+    search = SNNHalvingGridSearchCV(estimator, {"lr": [0.001, 0.01, 0.1]}, cv=3)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True] * 3
+
+
+class Odd(Exception):
+    """It can be pickled, but not loaded."""
+
+    def __init__(self, one, other):
+        super().__init__(one)
+
+
+class Oddly(TransformerMixin, BaseEstimator):
+    """Fails with an error of its own, or keeps a function that pickle refuses."""
+
+    def __init__(self, fails=False):
+        self.fails = fails
+
+    def fit(self, X, y=None):
+        if self.fails:
+            raise Odd("one", "other")
+        self.scale_ = lambda X: 2 * X
+        return self
+
+    def transform(self, X):
+        return self.scale_(X)
+
+
+def test_steps_that_pickle_refuses_travel_and_are_kept(tmp_path, monkeypatch, loops):
+    """Also in a relative folder: workers have been started in another one."""
+    pipe = Pipeline([("odd", Oddly()), ("snn", CLASSIFIER)])
+    search = SNNGridSearchCV(pipe, {"odd__fails": [False, True]}, cv=3, checkpoint_dir="here", n_jobs=2)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # what failed is tried again
+        with pytest.warns(sklearn.exceptions.FitFailedWarning, match="Odd: one"):
+            with pytest.warns(UserWarning, match="test scores are non-finite"):
+                scores = search.fit(X, Y).cv_results_["mean_test_score"]
+        assert np.isfinite(scores).tolist() == [True, False]
+        assert len(list((tmp_path / "here").iterdir())) == 3
+        search.set_params(n_jobs=1)
+    assert loops == []
+    with pytest.raises(Odd):
+        search.set_params(error_score="raise").fit(X, Y)
+
+
 def test_a_finished_fit_is_read_not_trained(tmp_path, loops, monkeypatch):
     folder = tmp_path / "search"
     first = SNNGridSearchCV(CLASSIFIER, RATES, cv=4, scoring="neg_log_loss", checkpoint_dir=folder).fit(X, Y)
@@ -492,14 +563,18 @@ def test_a_damaged_file_is_left_out(tmp_path, loops):
     files = sorted(tmp_path.iterdir())
     files[0].write_bytes(files[0].read_bytes()[:-7])
     files[1].write_bytes(b"")
+    moved = b"cnowhere\nClass\n."  # what a class is, that has been renamed since
+    files[2].write_bytes(hashlib.sha256(moved).digest() + moved)
     (tmp_path / "notes.txt").write_text("mine")
     loops.clear()
     with pytest.warns(UserWarning, match="checkpoint_dir holds a damaged file, which is not used"):
         again = clone(search).fit(X, Y).cv_results_["mean_test_score"]
     np.testing.assert_array_equal(first, again)
-    assert sum(loops) == 2
+    assert sum(loops) == 3
     with raises("checkpoint_dir needs an estimator, parameters and data that can be pickled"):
         SNNGridSearchCV(CLASSIFIER, {"architecture": [lambda i, o: None]}, checkpoint_dir=tmp_path).fit(X, Y)
+    with raises("checkpoint_dir must be a folder, or a path where one can be made; got"):
+        SNNGridSearchCV(CLASSIFIER, RATES, checkpoint_dir=tmp_path / "notes.txt").fit(X, Y)
 
 
 def test_halving_goes_on_from_its_files(tmp_path, loops):
