@@ -361,7 +361,7 @@ class BaseSNN(BaseEstimator):
             unknown = params.keys() - self.get_params(deep=False).keys()
             if not hint_at(unknown):
                 raise
-            raise ValueError(f"{error} {hint_at(unknown)}") from error
+            raise ValueError(f"{str(error).rstrip('.')}. {hint_at(unknown)}") from error
 
     def __sklearn_is_fitted__(self):
         return "_model" in vars(self)

@@ -4,6 +4,7 @@ import inspect
 from functools import wraps
 
 _VALIDATION = "Give the rows as X_val and y_val, or set early_stopping=True to hold some back."
+_ONE_PASS = "It makes one pass over its rows and watches no others: use fit."
 
 #: Argument of another package's `fit` -> what to do here.
 ARGUMENTS = {
@@ -42,6 +43,8 @@ def explains_arguments(method):
             signature.bind(self, *args, **kwargs)
         except TypeError as error:
             hints = [ARGUMENTS[name] for name in kwargs if name in ARGUMENTS]
+            if hints and "X_val" not in signature.parameters:
+                hints = [_ONE_PASS]
             own = kwargs.keys() - signature.parameters & self.get_params(deep=False).keys()
             hints += [f"{name} is a parameter of the estimator." for name in sorted(own)]
             message = f"{type(self).__name__}.{method.__name__}() {error}."

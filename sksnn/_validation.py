@@ -70,7 +70,7 @@ def _explained():
     except (ValueError, TypeError) as error:
         if not _way_out(str(error)):
             raise
-        raise type(error)(str(error) + _way_out(str(error))) from error
+        raise type(error)(f"{str(error).rstrip('.')}.{_way_out(str(error))}") from error
 
 
 def _without_na(X):
@@ -173,8 +173,8 @@ def to_host(values):
 def _way_out(message):
     if "could not convert string" in message or "dtype='numeric'" in message:
         return (
-            " Give a pandas or polars frame, whose columns of strings are categories, or name such columns "
-            "in categorical_features."
+            " Give a pandas or polars frame, whose columns of strings are categories, or the positions of "
+            "such columns as categorical_features."
         )
     if any(f"'{name}" in message for name in ("datetime", "Timestamp", "Timedelta", "Period", "timedelta")):
         return " Turn dates into numbers first: days since some date, weekday, month."

@@ -26,9 +26,9 @@ BAD_X = {
     "inf": (lambda X: _with(X, np.inf), "contains infinity"),
     "strings": (
         lambda X: np.where(X > 3, "high", "low").astype(object),
-        "name such columns in categorical_features",
+        "such columns as categorical_features",
     ),
-    "string dtype": (lambda X: np.where(X > 3, "high", "low"), "name such columns in categorical_features"),
+    "string dtype": (lambda X: np.where(X > 3, "high", "low"), "such columns as categorical_features"),
     "dates": (lambda X: X.astype("datetime64[s]"), "X must hold numbers; got datetime64[s]"),
     "one dimension": (lambda X: X[:, 0], "Expected 2D array"),
     "three dimensions": (lambda X: X[:, :, None], "Found array with dim 3"),

@@ -24,11 +24,10 @@ ARGUMENTS = {
     ("name", "value", "hint"), [(n, *rest) for n, rest in ARGUMENTS.items()], ids=ARGUMENTS
 )
 def test_unknown_arguments_of_fit_name_the_estimator_and_a_way_out(Estimator, name, value, hint):
-    for method in ("fit", "partial_fit"):
-        message = (
-            f"{Estimator.__name__}.{method}() got an unexpected keyword argument '{name}'. {hint}".strip()
-        )
-        with raises(message, TypeError):
+    once = "It makes one pass over its rows and watches no others: use fit."
+    for method, way_out in {"fit": hint, "partial_fit": once if name in _habits.ARGUMENTS else hint}.items():
+        message = f"{Estimator.__name__}.{method}() got an unexpected keyword argument '{name}'. {way_out}"
+        with raises(message.strip(), TypeError):
             getattr(Estimator(**SMALL), method)(X, Y, **{name: value})
     assert set(_habits.ARGUMENTS) <= set(ARGUMENTS)
 
@@ -70,6 +69,11 @@ def test_parameters_of_other_packages_are_translated(name, hint):
     with raises(hint):
         GridSearchCV(pipeline, {f"snnregressor__{name}": [1]}, error_score="raise").fit(X, Y)
     assert {name.partition("__")[0] for name in PARAMETERS} == set(_habits.PARAMETERS)
+
+
+def test_a_hint_is_a_sentence_of_its_own():
+    with raises("'str' object has no attribute 'set_params'. Set optimizer_params"):
+        SNNClassifier().set_params(optimizer__momentum=1)
 
 
 def test_hints_name_parameters_that_exist():

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import BaggingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -375,6 +376,37 @@ def test_tables_go_with_everything_else(more, target):
     assert_array_equal(outputs(pickle.loads(pickle.dumps(model)), table()), found)
     assert_allclose(outputs(model, table(rows=slice(9, 20))), found[9:20], rtol=1e-6)
     assert_array_equal(outputs(clone(model).fit(table(), y, sample_weight=weight), table()), found)
+
+
+def cubes(output, y):
+    """A loss of one's own."""
+    return (output - y).abs() ** 3
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [{"loss": "poisson"}, {"loss": "gamma"}, {"loss": cubes}, {"loss": "quantile", "quantile": [0.9, 0.1]}],
+    ids=["poisson", "gamma", "own", "quantiles"],
+)
+@pytest.mark.parametrize("more", [{}, {"n_estimators": 3}, {"n_estimators": 4, "bootstrap": True}], ids=str)
+def test_tables_go_with_losses_and_scores(loss, more):
+    model = SNNRegressor(**{**SMALL, **loss, **more}, early_stopping=True, scoring=None, warm_start=True)
+    y = np.exp(T / 5)
+    model.fit(table(), y).fit(table().assign(town="Oslo"), y)  # a town that the first fit has not seen
+    assert len(model.validation_scores_) == model.n_iter_
+    found = outputs(model, table())
+    assert np.isfinite(found).all()
+    assert_array_equal(outputs(pickle.loads(pickle.dumps(model)), table()), found)
+    assert np.isfinite(permutation_importance(model, table(), y, n_repeats=2).importances).all()
+    chunked = SNNRegressor(**{**SMALL, **loss}).partial_fit(table(rows=slice(0, 20)), y[:20])
+    assert np.isfinite(outputs(chunked.partial_fit(table(), y), table())).all()
+
+
+def test_ensembles_that_give_arrays_need_positions():
+    bags = BaggingClassifier(SNNClassifier(**SMALL, categorical_features=[1]), n_estimators=2)
+    assert np.isfinite(bags.fit(table(), Y).predict_proba(table())).all()
+    with raises("or the positions of such columns as categorical_features."):
+        bags.set_params(estimator__categorical_features="from_dtype").fit(table(), Y)
 
 
 def test_validation_rows_are_read_with_the_categories_of_the_training_rows():

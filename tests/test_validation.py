@@ -75,11 +75,11 @@ def test_sparse_inputs_become_csr(form):
     [
         (
             [["red", 1], ["blue", 2]],
-            "Give a pandas or polars frame, whose columns of strings are categories, or name such columns",
+            "Give a pandas or polars frame, whose columns of strings are categories, or the positions",
         ),
         (
             pd.DataFrame({"colour": ["red", "blue"]}),
-            "could not convert string to float: 'red' Give a pandas or polars frame",
+            "could not convert string to float: 'red'. Give a pandas or polars frame",
         ),
         (sparse.csr_matrix([[1.0, NAN]]), "SimpleImputer(add_indicator=True)"),
         ([[1.0, np.inf]], "Input X contains infinity"),
