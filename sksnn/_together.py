@@ -94,6 +94,8 @@ class Fit:
                 self.estimator._look_back(training)
             else:
                 self.may_go_on = training.model.resumes = training.best is None
+        if not self.may_go_on:
+            training.net.optimizer_.state.clear()  # twice the weights, which nobody asks for any more
 
 
 def without_frames(error):

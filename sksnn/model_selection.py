@@ -229,7 +229,7 @@ def first_round(n_epochs, factor):
 
 
 class SNNGridSearchCV(_TrainedTogether, GridSearchCV):
-    """scikit-learn's GridSearchCV, with candidates that are trained together.
+    """Search a grid as scikit-learn's GridSearchCV does, with candidates that are trained together.
 
     Networks of equal layers and equally many training rows are trained in one stack, whatever their
     learning rate, weight decay, seed and fold; the others take turns. Results are those of scikit-learn's
@@ -321,7 +321,7 @@ multimetric_
 
 
 class SNNRandomizedSearchCV(_TrainedTogether, RandomizedSearchCV):
-    """scikit-learn's RandomizedSearchCV, with candidates that are trained together.
+    """Search at random as scikit-learn's RandomizedSearchCV does, with candidates trained together.
 
     Networks of equal layers and equally many training rows are trained in one stack, whatever their
     learning rate, weight decay, seed and fold; the others take turns. Results are those of scikit-learn's
@@ -421,7 +421,7 @@ multimetric_
 
 
 class SNNHalvingGridSearchCV(_EpochsHalved, HalvingGridSearchCV):
-    """scikit-learn's HalvingGridSearchCV over epochs, with candidates that are trained together.
+    """Halve a grid as scikit-learn's HalvingGridSearchCV does, with candidates trained together.
 
     scikit-learn calls its searches by halving experimental: their interface may change.
 
@@ -540,7 +540,7 @@ multimetric_
 
 
 class SNNHalvingRandomSearchCV(_EpochsHalved, HalvingRandomSearchCV):
-    """scikit-learn's HalvingRandomSearchCV over epochs, with candidates that are trained together.
+    """Halve random candidates as scikit-learn's HalvingRandomSearchCV does, trained together.
 
     scikit-learn calls its searches by halving experimental: their interface may change.
 

@@ -43,6 +43,7 @@ def check_picture(figure):
         ("members", ['\nwine, "onehot", "piecewise", members 8: accuracy ', '"onehot", members 8: ']),
         ("depth", ["32 layers: training loss"]),
         ("alpha_dropout", ["behind layer 16"]),
+        ("search_together", ["32 fits in", "a fit takes", "rounds of "]),
         ("choose_architecture", ["28 fits", "best: "]),
         ("cnn", ["\nlayer 4 "]),
         ("self_normalization", ["\nsnn ", "\nresnet ", "\nthe SNN. Healthy: 16 hidden layers"]),
