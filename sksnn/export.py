@@ -6,6 +6,7 @@ import warnings
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
@@ -34,8 +35,10 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
     opset : int, default=None
         Version of ONNX's operators, from 18 on; None is 22.
     initial_types : list of tuple, default=None
-        Names and types of the inputs, as in skl2onnx. None is one input ``"X"`` of all columns in float64.
-        A Pipeline that picks columns by name, or has columns of strings, needs an input for each column.
+        Names and types of the inputs, as in skl2onnx. None is one input ``"X"`` of all columns in float64,
+        or, if the estimator encodes columns of strings itself, an input of shape (n_rows, 1) for each column:
+        strings for these, float64 for all others. A Pipeline that picks columns by name, or has columns of
+        strings, needs to be told an input for each column.
 
     Returns
     -------
@@ -53,13 +56,17 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If the labels or the architecture cannot be expressed, or `opset` is too small.
+        If the labels, the categories or the architecture cannot be expressed, if `initial_types` are not
+        those of the columns in `fit`, or if `opset` is too small.
 
     Notes
     -----
     Columns are centred, scaled and encoded in float64, the networks compute in float32, and their outputs
     are averaged and brought to the units of y in float64. Inputs of float32 lose digits before they reach
     the model: of a time stamp of 1.7e9 seconds, two minutes. Give float64 where that matters.
+
+    Categories that `fit` has not seen count as missing, as in the estimator. ONNX has no missing strings:
+    give any string that is no category.
 
     Examples
     --------
@@ -80,8 +87,7 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
             "register_converters()."
         )
     check_is_fitted(last)
-    if initial_types is None:
-        initial_types = [("X", types.DoubleTensorType([None, estimator.n_features_in_]))]
+    initial_types = _inputs(estimator, types) if initial_types is None else initial_types
     model = convert_sklearn(
         estimator,
         initial_types=initial_types,
@@ -92,6 +98,18 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
         with open(path, "wb") as file:
             file.write(model.SerializeToString())
     return model
+
+
+def _inputs(estimator, types):
+    """Return one input of all columns, or one for each column if some are strings to a bare estimator."""
+    n_columns = estimator.n_features_in_
+    # What the columns are before the steps of a Pipeline, only its user knows.
+    strings = () if isinstance(estimator, Pipeline) else _levels(estimator._model, strings=True)
+    if not strings:
+        return [("X", types.DoubleTensorType([None, n_columns]))]
+    names = getattr(estimator, "feature_names_in_", [f"x{j}" for j in range(n_columns)])
+    of_column = [types.StringTensorType if j in strings else types.DoubleTensorType for j in range(n_columns)]
+    return [(name, kind([None, 1])) for name, kind in zip(names, of_column, strict=True)]
 
 
 def register_converters():
@@ -131,21 +149,30 @@ def register_converters():
 
 
 class _Predictor(nn.Module):
-    """From raw rows in float64 to what is predicted: the part of an estimator that torch exports.
+    """From rows in float64 to what is predicted: the part of an estimator that torch exports.
 
-    Missing values are exported with the encoders. Categories come to them as positions: what turns strings
-    into these is `_columns.Columns`, whose part a converter would have to put in front.
+    Categories that are strings come as positions, since torch has no strings.
     """
 
     def __init__(self, model):
         super().__init__()
+        self.levels = {j: _exact(j, levels) for j, levels in _levels(model, strings=False).items()}
         encoders = list(dict.fromkeys(model.encoders))
         self.target, self.turns = model.target, [encoders.index(m.encoder) for m in model.members]
         self.encoders = nn.ModuleList(encoders)
         self.networks = nn.ModuleList(copy.deepcopy(m.network).cpu().float().eval() for m in model.members)
 
+    def positions(self, X):
+        """Put the position of each category in place of its number, and NaN if `fit` has not seen it."""
+        for j, levels in self.levels.items():
+            same = X[:, j : j + 1] == levels  # nothing is the same as NaN
+            position = torch.where(same.any(1, True), same.double().argmax(1, True), torch.nan)
+            X = torch.where(torch.arange(X.shape[1]) == j, position, X)
+        return X
+
     def forward(self, X):
         """Return class indices and probabilities, labels and probabilities of tasks, or values."""
+        X = self.positions(X)
         inputs = [encoder(X).float() for encoder in self.encoders]
         outputs = torch.stack(
             [net(inputs[i]) for net, i in zip(self.networks, self.turns, strict=True)]
@@ -158,6 +185,28 @@ class _Predictor(nn.Module):
         outputs = self.target.in_order(outputs)
         outputs = outputs.exp() if self.target.link is LogLink else outputs
         return outputs * torch.tensor(self.target.deviation) + torch.tensor(self.target.mean)
+
+
+def _levels(model, strings):
+    """Return the categories of each column that has strings for these, or of each that has numbers."""
+    columns = model.columns
+    found = columns.encoder.categories_ if columns.encoder else []
+    return {
+        j: levels
+        for j, kind, levels in zip(columns.categorical, columns.kinds, found, strict=True)
+        if (kind == "strings") == strings
+    }
+
+
+def _exact(j, levels):
+    """Return the numbers that are the categories of a column as a tensor of float64."""
+    for level in levels:
+        if level == level and float(level) != level:
+            raise ValueError(
+                f"column {j} of X has the category {level!r}, which float64 does not hold exactly, so "
+                "that it cannot be exported. Make this column strings before fit."
+            )
+    return torch.tensor([float(level) for level in levels], dtype=torch.float64)
 
 
 @contextmanager
@@ -177,11 +226,6 @@ def _quietly():
 def _torch_graph(estimator, opset):
     """Let torch export the predictor of an estimator."""
     model = estimator._model
-    if model.columns.categorical:
-        raise ValueError(
-            f"column {model.columns.categorical[0]} of X holds categories, which cannot be exported. Put a "
-            "ColumnTransformer with OneHotEncoder before the estimator, and export the Pipeline."
-        )
     if opset < LEAST_OPSET:
         raise ValueError(f"opset must be at least {LEAST_OPSET}; got {opset}. Leave it out for {OPSET}.")
     rows = torch.zeros(3, estimator.n_features_in_, dtype=torch.float64)
@@ -209,7 +253,13 @@ def _shapes(operator):
 
     target = operator.raw_operator._model.target
     n_rows = operator.inputs[0].get_first_dimension()
-    number = type(data_types.guess_tensor_type(operator.inputs[0].type))
+    numbers = {
+        type(data_types.guess_tensor_type(variable.type))
+        for variable in operator.inputs
+        if not isinstance(variable.type, data_types.StringTensorType)
+    }
+    single = numbers == {data_types.FloatTensorType}
+    number = data_types.FloatTensorType if single else data_types.DoubleTensorType
     operator.outputs[-1].type = number([n_rows, target.n_outputs])
     if isinstance(target, Tasks):
         operator.outputs[0].type = data_types.Int64TensorType([n_rows, target.n_outputs])
@@ -236,34 +286,97 @@ def _plain(labels):
     return labels.astype({"i": "int64", "b": "bool", "f": "float64", "U": "str"}[kind])
 
 
-def _convert(scope, operator, container):
-    """Add the graph of an estimator to that of skl2onnx."""
-    from onnx import TensorProto, compose, numpy_helper
+class _Nodes:
+    """Adds nodes and constants to the graph that skl2onnx makes."""
 
-    def put(op_type, inputs, outputs=None, **attributes):
-        outputs = outputs or scope.get_unique_variable_name(op_type.lower())
-        name = scope.get_unique_operator_name(op_type)
-        container.add_node(op_type, inputs, outputs, name=name, **attributes)
+    def __init__(self, scope, container):
+        self.scope, self.container = scope, container
+
+    def put(self, op_type, inputs, outputs=None, **attributes):
+        """Add a node, and return the name of its output."""
+        outputs = outputs or self.scope.get_unique_variable_name(op_type.lower())
+        name = self.scope.get_unique_operator_name(op_type)
+        self.container.add_node(op_type, inputs, outputs, name=name, **attributes)
         return outputs
 
-    estimator = operator.raw_operator
+    def keep(self, values, name):
+        """Add a constant, and return its name."""
+        from onnx import numpy_helper
+
+        tensor = numpy_helper.from_array(values, self.scope.get_unique_variable_name(name))
+        self.container.initializers.append(tensor)
+        return tensor.name
+
+    def numbers(self, variable):
+        """Return a variable as float64."""
+        from onnx import TensorProto
+
+        return self.put("Cast", variable, to=TensorProto.DOUBLE)
+
+    def positions(self, variable, i, levels):
+        """Return the positions of the strings of a column among its categories, NaN if they are none."""
+        present = [level for level in levels if level == level]  # NaN, if there is one, is the last
+        strings = self.put("Gather", [variable, self.keep(np.array([i]), "column")], axis=1)
+        found = self.put(
+            "LabelEncoder",
+            strings,
+            op_domain="ai.onnx.ml",
+            op_version=2,
+            keys_strings=present,
+            values_floats=np.arange(len(present), dtype=np.float32),
+            default_float=float("nan"),
+        )
+        return self.numbers(found)
+
+
+def _columns(operator, nodes):
+    """Turn the inputs into columns of float64, in which categories that are strings are positions."""
+    from skl2onnx.common.data_types import StringTensorType
+
+    estimator, found = operator.raw_operator, []
+    levels = _levels(estimator._model, strings=True)
+    inputs = [
+        (v.full_name, v.get_second_dimension(), isinstance(v.type, StringTensorType)) for v in operator.inputs
+    ]
+    of_strings = [is_string for _, width, is_string in inputs for _ in range(width or 0)]
+    given = np.flatnonzero(of_strings).tolist()
+    if given != [*levels] or (levels and len(of_strings) != estimator.n_features_in_):
+        raise ValueError(
+            f"the inputs must have strings where X had them in fit, in columns {[*levels]} of "
+            f"{estimator.n_features_in_}; got them in columns {given} of {len(of_strings)}. Give "
+            "initial_types an input of StringTensorType([None, 1]) for each column of strings and inputs of "
+            "numbers for the others, in the order of the columns. If a ColumnTransformer comes first, let it "
+            "encode the strings, since skl2onnx joins all that leaves it."
+        )
+    remaining = iter(levels.values())
+    for name, width, is_string in inputs:
+        if is_string:
+            found += [nodes.positions(name, i, next(remaining)) for i in range(width)]
+        else:
+            found.append(nodes.numbers(name))
+    return found
+
+
+def _convert(scope, operator, container):
+    """Add the graph of an estimator to that of skl2onnx."""
+    from onnx import compose
+
+    nodes, estimator = _Nodes(scope, container), operator.raw_operator
+    columns = _columns(operator, nodes)
+    rows = columns[0] if len(columns) == 1 else nodes.put("Concat", columns, axis=1)
     prefix = scope.get_unique_operator_name("sksnn") + "_"
     graph = compose.add_prefix(_torch_graph(estimator, container.target_opset), prefix).graph
-    columns = [put("Cast", variable.full_name, to=TensorProto.DOUBLE) for variable in operator.inputs]
-    rows = columns[0] if len(columns) == 1 else put("Concat", columns, axis=1)
-    put("Identity", rows, graph.input[0].name)
+    nodes.put("Identity", rows, graph.input[0].name)
     container.nodes.extend(graph.node)
     container.initializers.extend(graph.initializer)
     for domain in {node.domain for node in graph.node}:
         container.node_domain_version_pair_sets.add((domain, container.target_opset_any_domain(domain)))
     *labels, values = (value.name for value in graph.output)
     number = operator.outputs[-1].type.to_onnx_type().tensor_type.elem_type
-    put("Cast", values, operator.outputs[-1].full_name, to=number)
+    nodes.put("Cast", values, operator.outputs[-1].full_name, to=number)
     if labels and isinstance(estimator._model.target, Classes):
         classes = _plain(estimator.classes_)
-        tensor = numpy_helper.from_array(classes.astype(object) if classes.dtype.kind == "U" else classes)
-        tensor.name = scope.get_unique_variable_name("classes")
-        container.initializers.append(tensor)
-        put("Gather", [tensor.name, labels[0]], operator.outputs[0].full_name, axis=0)
+        classes = nodes.keep(classes.astype(object) if classes.dtype.kind == "U" else classes, "classes")
+        nodes.put("Gather", [classes, labels[0]], operator.outputs[0].full_name, axis=0)
     elif labels:
-        put("Identity", labels[0], operator.outputs[0].full_name)
+        nodes.put("Identity", labels[0], operator.outputs[0].full_name)

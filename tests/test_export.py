@@ -10,13 +10,15 @@ import pytest
 import torch
 from conftest import SMALL, TASKS, T, X, Y, raises, unfinished
 from helpers import sparse_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from torch import nn
 
 from sksnn import SNNClassifier, SNNRegressor
@@ -178,6 +180,166 @@ def test_inputs_by_column_are_joined():
     np.testing.assert_allclose(found, clf.predict_proba(frame.to_numpy().astype(float)), atol=1e-5)
 
 
+# ---------------------------------------------------------------- categories that the estimator encodes
+
+TOWNS = np.array(["north", "", "Orléans"], object)
+MIXED = pd.DataFrame(
+    {
+        "a": np.where(np.arange(120) % 7 == 0, np.nan, X[:, 0]),
+        "town": np.where(np.arange(120) % 5 == 0, None, TOWNS[THREE]),
+        "size": pd.Categorical(np.where(np.arange(120) % 9 == 0, np.nan, np.array([0.1, 7, -3])[THREE])),
+        "nothing": np.full(120, None),
+        "part": pd.cut(X[:, 1], 3),
+        "b": X[:, 2],
+    }
+)
+
+
+def feed(session, frame):
+    """Return the inputs as the guide tells users to make them."""
+    return {
+        entry.name: frame[[column]].to_numpy(object if entry.type == "tensor(string)" else float)
+        for entry, column in zip(session.get_inputs(), frame, strict=True)
+    }
+
+
+def run_frame(model, frame):
+    """Run a model whose inputs are the columns of a frame."""
+    runtime = pytest.importorskip("onnxruntime")
+    return run(model, feed(runtime.InferenceSession(model.SerializeToString()), frame))
+
+
+def with_news(frame):
+    """Put categories that fit has not seen into some rows."""
+    news = frame.astype({"town": object, "size": float, "part": str})
+    news.loc[::4, ["town", "size", "part"]] = "elsewhere", 0.2, "(5, 6]"
+    return news
+
+
+@pytest.mark.parametrize("name", ["members of two codes", "no codes, not standardised", "resnet"])
+def test_categories(name):
+    clf = SNNClassifier(**CLASSIFIERS[name]).fit(MIXED, THREE)
+    model = to_onnx(clf)
+    assert [entry.name for entry in model.graph.input] == [*MIXED]
+    assert clf._model.columns.kinds == ("strings", "numbers", "nothing", "strings")
+    as_text = MIXED.astype({"part": str})
+    for rows, expected in ((as_text, MIXED), (as_text[:1], MIXED[:1]), (with_news(MIXED),) * 2):
+        found = run_frame(model, rows)
+        np.testing.assert_allclose(found["probabilities"], clf.predict_proba(expected), atol=1e-5)
+        np.testing.assert_array_equal(found["label"], clf.predict(expected))
+    assert found["probabilities"].dtype == np.float64
+    assert run_frame(model, as_text[:0])["probabilities"].shape == (0, 3)
+
+
+def test_categories_of_tasks_and_regressors():
+    gaps = np.where(np.arange(TASKS.size).reshape(TASKS.shape) % 5 == 0, np.nan, TASKS)
+    rows = with_news(MIXED)
+    clf = SNNClassifier(**MEMBERS).fit(rows, gaps)
+    np.testing.assert_allclose(
+        run_frame(to_onnx(clf), rows)["probabilities"], clf.predict_proba(rows), atol=1e-5
+    )
+    reg = SNNRegressor(**MEMBERS).fit(rows, T)
+    found = run_frame(to_onnx(reg), rows)["variable"][:, 0]
+    np.testing.assert_allclose(found, reg.predict(rows), atol=1e-5 * T.std())
+
+
+@given(
+    st.lists(st.sampled_from(["", "nan", "None", "a", "A", "a ", "ß", "2", "2.0"]), min_size=2, max_size=9)
+)
+@settings(max_examples=5, deadline=None)
+def test_any_strings_are_told_apart(towns):
+    frame = pd.DataFrame({"town": np.resize(np.array(towns, object), 120), "b": X[:, 1]})
+    clf = SNNClassifier(**SMALL).fit(frame, Y)
+    news = frame.assign(town=np.where(frame.town == towns[0], "never seen", frame.town))
+    model = to_onnx(clf)
+    for rows in (frame, news):
+        np.testing.assert_allclose(
+            run_frame(model, rows)["probabilities"], clf.predict_proba(rows), atol=1e-5
+        )
+
+
+def test_more_categories_than_indicators():
+    """Rare ones share an indicator."""
+    ids = np.random.default_rng(0).zipf(1.3, size=2000) % 700
+    frame = pd.DataFrame({"id": ids.astype(str), "number": ids})
+    clf = SNNClassifier(**SMALL, categorical_features=[0, 1]).fit(frame, ids % 2)
+    found = run_frame(to_onnx(clf), frame)["probabilities"]
+    np.testing.assert_allclose(found, clf.predict_proba(frame), atol=1e-5)
+
+
+def test_a_table_of_numbers_is_one_input_with_categories_too():
+    rows = np.column_stack([X, np.where(Y, np.nan, THREE), Y])
+    clf = SNNClassifier(**SMALL, categorical_features=[5, 6]).fit(rows, THREE)
+    rows[::3, 6] = 5  # not seen in fit
+    found = run(to_onnx(clf), rows)["probabilities"]
+    np.testing.assert_allclose(found, clf.predict_proba(rows), atol=1e-5)
+
+
+def test_columns_without_names_and_tables_of_strings():
+    _, types = register_converters()
+    rows = np.column_stack([TOWNS[THREE], TOWNS[Y]])
+    clf = SNNClassifier(**SMALL, categorical_features=[0, 1]).fit(rows, Y)
+    expected = clf.predict_proba(rows)
+    found = run(to_onnx(clf), {"x0": rows[:, :1], "x1": rows[:, 1:]})["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    found = run(to_onnx(clf, initial_types=[("X", types.StringTensorType([None, 2]))]), rows)
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+
+
+def test_categories_of_whole_numbers_may_be_int64():
+    _, types = register_converters()
+    frame = pd.DataFrame({"size": THREE, "b": X[:, 1]})
+    clf = SNNClassifier(**SMALL, categorical_features=["size"]).fit(frame, Y)
+    inputs = [("size", types.Int64TensorType([None, 1])), ("b", types.DoubleTensorType([None, 1]))]
+    found = run(to_onnx(clf, initial_types=inputs), frame)["probabilities"]
+    np.testing.assert_allclose(found, clf.predict_proba(frame), atol=1e-5)
+    assert found.dtype == np.float64
+
+
+def test_categories_in_a_pipeline():
+    """The Pipeline encodes them as numbers, or hands them on one by one."""
+    frame = MIXED[["a", "town", "b"]].assign(town=TOWNS[THREE])
+    _, types = register_converters()
+    number, string = types.DoubleTensorType([None, 1]), types.StringTensorType([None, 1])
+    inputs = [("a", number), ("town", string), ("b", number)]
+    first = make_column_transformer((OrdinalEncoder(), ["town"]), (StandardScaler(), ["a", "b"]))
+    for pipe in (
+        make_pipeline(first, SNNClassifier(**SMALL, categorical_features=[0])),
+        make_pipeline(SNNClassifier(**SMALL)),
+    ):
+        found = run_frame(to_onnx(pipe.fit(frame, Y), initial_types=inputs), frame)["probabilities"]
+        np.testing.assert_allclose(found, pipe.predict_proba(frame), atol=1e-5)
+    passing = make_column_transformer((StandardScaler(), ["a", "b"]), remainder="passthrough")
+    pipe = make_pipeline(passing.set_output(transform="pandas"), SNNClassifier(**SMALL)).fit(frame, Y)
+    with raises("let it encode the strings, since skl2onnx joins all that leaves it."):
+        to_onnx(pipe, initial_types=inputs)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "found"),
+    [("nn", "[] of 2"), ("sn", "[0] of 2"), ("ns", None), ("nsn", "[1] of 3"), ("n", "[] of 1")],
+)
+def test_inputs_are_of_the_kind_that_columns_had(kinds, found):
+    _, types = register_converters()
+    frame = MIXED[["a", "town"]]
+    clf = SNNClassifier(**SMALL).fit(frame, Y)
+    of_kind = {"n": types.DoubleTensorType([None, 1]), "s": types.StringTensorType([None, 1])}
+    inputs = [(f"x{i}", of_kind[kind]) for i, kind in enumerate(kinds)]
+    if found is None:
+        return to_onnx(clf, initial_types=inputs)
+    with raises(
+        f"where X had them in fit, in columns [1] of 2; got them in columns {found}. Give initial_types"
+    ):
+        to_onnx(clf, initial_types=inputs)
+
+
+def test_categories_that_float64_does_not_hold():
+    frame = pd.DataFrame({"a": X[:, 0], "id": 2**60 + THREE})
+    clf = SNNClassifier(**SMALL, categorical_features=["id"]).fit(frame, Y)
+    with raises("column 1 of X has the category 1152921504606846977, which float64 does not hold exactly"):
+        to_onnx(clf)
+
+
 # ---------------------------------------------------------------- the file, and errors
 
 
@@ -240,12 +402,6 @@ def test_missing_values():
     clf = SNNClassifier(**MEMBERS).fit(gaps, Y)
     found = run(to_onnx(clf), gaps)["probabilities"]
     np.testing.assert_allclose(found, clf.predict_proba(gaps), atol=1e-5)
-
-
-def test_categories_are_for_a_pipeline():
-    frame = pd.DataFrame({"a": X[:, 0], "town": np.where(X[:, 2] > 0, "north", "south")})
-    with raises("column 1 of X holds categories, which cannot be exported. Put a ColumnTransformer"):
-        to_onnx(SNNClassifier(**SMALL).fit(frame, Y))
 
 
 def test_missing_packages_are_named(monkeypatch):
