@@ -243,7 +243,7 @@ class SNNGridSearchCV(_TrainedTogether, GridSearchCV):
     param_grid : dict or list of dict
         Values to try for each parameter, also those of a pipeline's steps.
     scoring : str, callable, list, tuple or dict, default=None
-        What candidates are scored by; None is the estimator's `score`.
+        What candidates are scored by; None is the estimator's own score.
     n_jobs : int, default=None
         Number of workers, which are given stacks of networks to train.
     refit : bool, str or callable, default=True
@@ -337,7 +337,7 @@ class SNNRandomizedSearchCV(_TrainedTogether, RandomizedSearchCV):
     n_iter : int, default=10
         Number of candidates.
     scoring : str, callable, list, tuple or dict, default=None
-        What candidates are scored by; None is the estimator's `score`.
+        What candidates are scored by; None is the estimator's own score.
     n_jobs : int, default=None
         Number of workers, which are given stacks of networks to train.
     refit : bool, str or callable, default=True
@@ -454,7 +454,7 @@ class SNNHalvingGridSearchCV(_EpochsHalved, HalvingGridSearchCV):
     cv : int, splitter or iterable, default=5
         The folds, as in scikit-learn.
     scoring : str, callable, list, tuple or dict, default=None
-        What candidates are scored by; None is the estimator's `score`.
+        What candidates are scored by; None is the estimator's own score.
     refit : bool, str or callable, default=True
         Whether the best candidate is fitted to all rows. With several scores: the name of the one that
         counts, or a function of `cv_results_` that returns an index.
@@ -575,7 +575,7 @@ class SNNHalvingRandomSearchCV(_EpochsHalved, HalvingRandomSearchCV):
     cv : int, splitter or iterable, default=5
         The folds, as in scikit-learn.
     scoring : str, callable, list, tuple or dict, default=None
-        What candidates are scored by; None is the estimator's `score`.
+        What candidates are scored by; None is the estimator's own score.
     refit : bool, str or callable, default=True
         Whether the best candidate is fitted to all rows. With several scores: the name of the one that
         counts, or a function of `cv_results_` that returns an index.

@@ -461,7 +461,7 @@ def test_ctrl_c_fills_the_rest_and_goes_on(monkeypatch):
         search.set_params(error_score="raise").fit(X, Y)
 
 
-@pytest.mark.filterwarnings("ignore:. tasks which were still being processed:UserWarning")  # joblib's
+@pytest.mark.filterwarnings("ignore:[0-9]+ tasks:UserWarning")  # joblib's
 def test_ctrl_c_while_workers_train(monkeypatch):
     class Interrupting(_search.tqdm):
         def update(self, n=1):
