@@ -119,7 +119,7 @@ def score_classifier(model, X, y, X_test, y_test):
 
 def score_fitted(model, X_test, y_test):
     """Return accuracy, log-loss and AUC of a fitted classifier, as `score_classifier` does."""
-    accuracy = np.mean(model.predict(X_test) == y_test)
+    accuracy = np.mean(np.ravel(model.predict(X_test)) == y_test)  # CatBoost's classes are a column
     if not hasattr(model, "predict_proba"):
         return accuracy, np.nan, np.nan
     proba = np.zeros((len(y_test), 1 + max(model.classes_.max(), y_test.max())))
