@@ -56,7 +56,7 @@ def test_published_p_values_are_one_sided_ones(network, p):
 
 
 def test_accuracy_of_predictions_in_a_column():
-    """CatBoost predicts classes as a column, which was compared with each label: .33 on iris, whatever it said."""
+    """CatBoost predicts a column, which was compared with each label: .33 on iris, whatever it said."""
     y = np.array([0, 1, 2, 2])
     proba = np.eye(3)[[0, 1, 2, 1]]
     model = SimpleNamespace(
