@@ -187,11 +187,33 @@ def test_other_packages_are_imported_when_asked_for(kind, monkeypatch):
 @unfinished
 def test_uci_tunes_by_validation_rows_alone():
     uci = load_script("uci")
-    uci.SETTINGS[:] = [{"max_epochs": 1, "lr": 1e-9}, {"max_epochs": 40, "n_units": 32}]
     X = rng.normal(size=(100, 3))
-    tuned = uci.Tuned("SNN", seed=0, n_settings=2)
-    model = tuned.fit(X, (X[:, 0] > 0).astype(int))
-    assert tuned.settings == uci.SETTINGS[1] and model.n_iter_ == 40
+    y = (X[:, 0] > 0).astype(int)
+    diverges = {"optimizer": "sgd", "lr": 1e30, "max_epochs": 1}
+    candidates = [{"max_epochs": 1, "lr": 1e-9}, diverges, {"max_epochs": 40, "n_units": 32}]
+    tuned = uci.Tuned("SNN", 0, candidates)
+    model = tuned.fit(X, y)
+    assert tuned.settings == candidates[2] and model.n_iter_ == 40
+    members = uci.Tuned("SNN, members", 0, candidates)
+    assert len(members.fit(X, y).net_.module_.networks) > 1 and members.settings == candidates[2]
+    none = uci.Tuned("BatchNorm", 0, [{"loss": "no such loss"}])
+    assert none.fit(X, y).n_iter_ == 60 and none.settings == {}
+    uci.best_first = lambda *data: [diverges, candidates[2]]  # one that cannot be trained on all rows
+    assert tuned.fit(X, y).n_iter_ == 40
+
+
+def test_settings_are_drawn_once():
+    """Fewer are the first of more; all are those of the space."""
+    drawn, whole = records.draw_settings("uci", 8), records.draw_settings("uci")
+    assert drawn == whole[:8] == records.draw_settings("uci", 8)
+    assert len(whole) == 216 and {settings["n_layers"] for settings in whole} == {2, 3, 4, 8, 16, 32}
+    assert len(records.draw_settings("small", 10**9)) == 24
+
+
+def test_uci_searches_the_space_of_the_paper(data, tmp_path):
+    quick = ("--folds", 1, "--sets", "iris", "--methods", "SNN", "SNN, members")
+    printed = run("uci.py", data, tmp_path / "out.csv", *quick, "--tune", 2, "--space", "uci")
+    assert "2/2 iris 0 SNN, members: accuracy" in printed
 
 
 def test_regression_sets_are_scored_once(data, tmp_path):

@@ -13,10 +13,12 @@ import skorch
 import torch
 from joblib import Parallel, delayed
 from scipy.stats import studentized_range, wilcoxon
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
+from sklearn.model_selection import ParameterGrid
 
 import sksnn
+from sksnn.model_selection import SNNGridSearchCV, search_spaces
 
 
 def versions():
@@ -76,6 +78,48 @@ NETWORKS = {
     "Highway": "highway",
     "ResNet": "resnet",
 }
+
+
+def draw_settings(space, n_settings=None):
+    """Return settings of a search space in an order that is drawn once: the first `n_settings`, or all.
+
+    Parameters
+    ----------
+    space : str
+        A key of `sksnn.model_selection.search_spaces`.
+    n_settings : int, default=None
+
+    Returns
+    -------
+    settings : list of dict
+    """
+    settings = [*ParameterGrid(search_spaces[space])]
+    return [settings[i] for i in np.random.default_rng(0).permutation(len(settings))[:n_settings]]
+
+
+def search(estimator, settings, X, y, cv, scoring, **fit_params):
+    """Search settings without a refit; a setting whose training fails has scores of NaN.
+
+    Returns
+    -------
+    results : dict
+        `cv_results_`.
+
+    Raises
+    ------
+    ValueError
+        If all trainings have failed.
+    """
+    grid = [{name: [value] for name, value in each.items()} for each in settings]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", FitFailedWarning)
+        warnings.simplefilter("ignore", UserWarning)  # few rows of a class, scores of NaN
+        return (
+            SNNGridSearchCV(estimator, grid, cv=cv, scoring=scoring, refit=False)
+            .fit(X, y, **fit_params)
+            .cv_results_
+        )
 
 
 def run_missing(records, keys, run_one, jobs):

@@ -7,7 +7,8 @@
 Every set that is found is run on its published folds: the official test file if there is one, else the four
 published draws (the paper used one of these, and does not say which). All methods run untuned, with seed =
 fold. SNNClassifier has its defaults, SNN and the paper's other networks are one network each. With --tune
-only these are run. Each chooses among the SETTINGS (--tune N: N of them, drawn once), by accuracy on a fifth
+only these are run. Each chooses among the 24 settings of the search space "small", or the 216 of the paper's
+(--space uci), or N of them (--tune N: drawn once, the same for all networks and sets), by accuracy on a fifth
 of the training rows, and is then trained on all training rows; "SNN, members" is what SNN has chosen, with as
 many members as by default. Nothing is chosen by test rows.
 
@@ -21,6 +22,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -31,17 +33,19 @@ from records import (
     Records,
     complete,
     draw_critical_differences,
+    draw_settings,
     mean_ranks,
     run_missing,
     score_classifier,
     score_fitted,
+    search,
     summarise,
     versions,
 )
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import ParameterGrid, train_test_split
+from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -49,7 +53,6 @@ from sklearn.svm import SVC
 
 from sksnn import SNNClassifier
 from sksnn.datasets import load_uci, uci_names
-from sksnn.model_selection import SNNGridSearchCV, search_spaces
 
 # Common classifiers of scikit-learn with their defaults; SVC and linear and neural models after a scaler.
 OTHERS = {
@@ -61,7 +64,6 @@ OTHERS = {
 }
 DEFAULT, MEMBERS = "SNNClassifier", ", members"
 ONE = {"n_estimators": 1, "weight_decay": 0.3}  # the default before there were members
-SETTINGS = [*ParameterGrid(search_spaces["small"])]  # the same for all seven networks
 PUBLISHED = Path(__file__).parent / "published" / "uci_table_a11.csv"
 PAPER_COLUMNS = {
     DEFAULT: "SNN",
@@ -85,25 +87,46 @@ def untuned(method, seed):
 class Tuned:
     """A network whose settings are chosen on a fifth of the training rows."""
 
-    def __init__(self, method, seed, n_settings):
-        candidates = np.random.default_rng(0).permutation(SETTINGS)[:n_settings]
-        self.grid = [{name: [value] for name, value in settings.items()} for settings in candidates]
+    def __init__(self, method, seed, candidates):
+        self.candidates, self.seed = candidates, seed
         network, self.with_members = NETWORKS[method.removesuffix(MEMBERS)], method.endswith(MEMBERS)
         self.one = SNNClassifier(**ONE, architecture=network, random_state=seed)
-        self.seed = seed
 
     def fit(self, X, y):
         """Choose settings by validation accuracy, ties by log-loss; train with them on all rows."""
         counts = np.bincount(y)
         strata = y if counts[counts > 0].min() > 1 and len(y) >= 5 * len(counts) else None
         fold = train_test_split(np.arange(len(y)), test_size=0.2, stratify=strata, random_state=self.seed)
-        self.settings = {}
+        ranked = [{}]  # the defaults, where nothing can be chosen or trained
         if len(np.unique(y[fold[0]])) > 1:
-            search = SNNGridSearchCV(self.one, self.grid, cv=[fold], scoring=accuracy_and_loss, refit=False)
-            results = search.fit(X, y).cv_results_
-            self.settings = results["params"][best_of(results)]
-        chosen = clone(self.one).set_params(**self.settings)
-        return (chosen.set_params(n_estimators="auto") if self.with_members else chosen).fit(X, y)
+            ranked = [*best_first(self.one, self.candidates, fold, X, y), {}]
+        for self.settings in ranked:
+            chosen = clone(self.one).set_params(**self.settings)
+            if self.with_members:
+                chosen.set_params(n_estimators="auto")
+            try:
+                return chosen.fit(X, y)
+            except ValueError as error:
+                if "loss is not finite" not in str(error):
+                    raise
+
+
+CHOSEN = {}  # what one network has chosen is what its members have
+
+
+def best_first(estimator, candidates, fold, X, y):
+    """Return the candidates that could be trained, the best on the fold first."""
+    key = joblib.hash((estimator, candidates, fold, X, y))
+    if key not in CHOSEN:
+        try:
+            results = search(estimator, candidates, X, y, [fold], accuracy_and_loss)
+        except ValueError as error:
+            if "fits failed" not in str(error):
+                raise
+            return []
+        order, accuracy = rank(results), results["mean_test_accuracy"]
+        CHOSEN[key] = [results["params"][i] for i in order if np.isfinite(accuracy[i])]
+    return CHOSEN[key]
 
 
 def accuracy_and_loss(model, X, y):
@@ -112,17 +135,17 @@ def accuracy_and_loss(model, X, y):
     return {"accuracy": accuracy, "neg_log_loss": -log_loss}
 
 
-def best_of(results):
-    """Return the index of the best accuracy, ties by log-loss."""
-    return np.lexsort([results["mean_test_neg_log_loss"], results["mean_test_accuracy"]])[-1]
+def rank(results):
+    """Return the indices of all candidates: by accuracy, ties by log-loss, the best first."""
+    return np.lexsort([-results["mean_test_neg_log_loss"], -results["mean_test_accuracy"]])
 
 
-def run_one(name, fold, method, n_settings):
+def run_one(name, fold, method, candidates):
     """Fit one method on one fold of one set, on one thread."""
     torch.set_num_threads(1)
     data = load_uci(name)
     train, test = data.folds[fold]
-    model = Tuned(method, fold, n_settings) if n_settings else untuned(method, fold)
+    model = Tuned(method, fold, candidates) if candidates else untuned(method, fold)
     return score_classifier(model, data.X[train], data.y[train], data.X[test], data.y[test])
 
 
@@ -213,10 +236,13 @@ def main():
         "--tune",
         type=int,
         nargs="?",
-        const=24,
+        const=10**9,
         default=0,
         metavar="N",
         help="choose among all settings, or N",
+    )
+    parser.add_argument(
+        "--space", default="small", choices=["small", "uci"], help="the settings for --tune; default: small"
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--figures", type=Path, metavar="FOLDER")
@@ -226,7 +252,8 @@ def main():
     )
     print(versions(), "\nseed = fold; networks and SVC standardised, all else as its defaults are")
     records = Records(arguments.out, ("set", "fold", "method"), ("accuracy", "log_loss", "auc", "seconds"))
-    run_missing(records, wanted(arguments), partial(run_one, n_settings=arguments.tune), arguments.jobs)
+    candidates = draw_settings(arguments.space, arguments.tune)
+    run_missing(records, wanted(arguments), partial(run_one, candidates=candidates), arguments.jobs)
     report(records, arguments.figures)
 
 
