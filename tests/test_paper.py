@@ -300,3 +300,47 @@ def test_htru2_runs_and_goes_on(tmp_path):
     table = pd.read_csv(tmp_path / "h_table.csv", index_col=0)
     assert table.loc["SNN", "AUC"] > 0.9 and table.loc["SNN", "AUC (paper)"] == 0.9803
     assert "1/" not in run("htru2.py", home, tmp_path / "h.csv", *quick).split("folds")[0]
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs HTRU2: SKSNN_DATA is not set")
+def test_htru2_searches_the_space_of_the_paper(tmp_path):
+    home = os.path.abspath(os.environ["SKSNN_DATA"])
+    quick = ("--folds", 1, "--networks", "SNN", "--units", 256, "--layers", 4, "--epochs", 1)
+    printed = run("htru2.py", home, tmp_path / "h.csv", *quick, "--settings", 2)
+    assert "2/2 0 SNN" in printed
+    results = pd.read_csv(tmp_path / "h.csv")
+    assert results["settings"].str.match(r"[24]x256 (conic|rectangular) 0(.05)? sgd (0.01|0.1|1)$").all()
+
+
+def test_settings_of_htru2_are_those_of_the_paper():
+    htru2 = load_script("htru2")
+    assert len(htru2.choose_settings(["180"], 1024, 32)) == 180
+    fewer, more = (htru2.choose_settings([n], 256, 8) for n in ("3", "36"))
+    assert list(fewer) == list(more)[:3] and len(more) == 36
+    assert {s["n_units"] for s in more.values()} == {256}
+    assert htru2.choose_settings(["4x256 0"], 1024, 32) == {
+        "4x256 0": {"n_layers": 4, "n_units": 256, "dropout": 0.0}
+    }
+    with pytest.raises(ValueError, match="--settings must be a number or names among 2x256 0, .*; got 3x256"):
+        htru2.choose_settings(["3x256"], 1024, 32)
+
+
+@unfinished
+def test_htru2_trains_and_chooses_without_the_test_rows():
+    """Other test rows change the test AUCs alone; a setting that diverges is not chosen."""
+    htru2 = load_script("htru2")
+    X = rng.normal(size=(90, 3))
+    y = (X[:, 0] + 0.5 * rng.normal(size=90) > 0).astype(int)
+    parts = np.split(rng.permutation(90), [50, 70])
+    settings = [{"lr": 0.01}, {"optimizer": "sgd", "lr": 1e30}, {"n_layers": 2}]
+    data = SimpleNamespace(X=X, y=y, validation_folds=[parts[:2]], folds=[(None, parts[2])])
+    found = np.array(htru2.run_search(data, 0, "SNN", settings, 5, 1))
+    data.X = X.copy()
+    data.X[parts[2]] *= -1
+    turned = np.array(htru2.run_search(data, 0, "SNN", settings, 5, 1))
+    assert_allclose(turned[:, [0, 2]], found[:, [0, 2]])
+    assert (found[[0, 2], 1] > 0.5).all() and (turned[[0, 2], 1] < 0.5).all()
+    rows = [(0, "SNN", name, *numbers) for name, numbers in zip("abc", found, strict=True)]
+    results = pd.DataFrame(rows, columns=["fold", "network", "settings", "validation", "test", "epoch", "s"])
+    best = found[np.nanargmax(found[:, 0]), 1]
+    assert htru2.choose(results).loc[0, "SNN"] == best

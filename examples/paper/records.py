@@ -97,7 +97,7 @@ def draw_settings(space, n_settings=None):
     return [settings[i] for i in np.random.default_rng(0).permutation(len(settings))[:n_settings]]
 
 
-def search(estimator, settings, X, y, cv, scoring, **fit_params):
+def search(estimator, settings, X, y, cv, scoring, n_jobs=None, **fit_params):
     """Search settings without a refit; a setting whose training fails has scores of NaN.
 
     Returns
@@ -115,11 +115,8 @@ def search(estimator, settings, X, y, cv, scoring, **fit_params):
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", FitFailedWarning)
         warnings.simplefilter("ignore", UserWarning)  # few rows of a class, scores of NaN
-        return (
-            SNNGridSearchCV(estimator, grid, cv=cv, scoring=scoring, refit=False)
-            .fit(X, y, **fit_params)
-            .cv_results_
-        )
+        found = SNNGridSearchCV(estimator, grid, cv=cv, scoring=scoring, n_jobs=n_jobs, refit=False)
+        return found.fit(X, y, **fit_params).cv_results_
 
 
 def run_missing(records, keys, run_one, jobs):
