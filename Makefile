@@ -28,7 +28,7 @@ SEED ?= 0
 OLDEST := .venv-oldest
 PIP := -m pip install -qq --disable-pip-version-check
 
-.PHONY: help example test test-oldest soak gpu lint docs dist clean
+.PHONY: help example test test-oldest soak gpu lint docs outputs dist clean
 
 help:
 	@echo "make example  run examples/plot_quickstart.py: a first fit on real data, results and a figure"
@@ -38,6 +38,7 @@ help:
 	@echo "make gpu      tests and benchmarks on a GPU, with the torch of PYTHON (PIECE=tests: one of them)"
 	@echo "make lint     run ruff and mypy"
 	@echo "make docs     build the site into $(SITE), run the gallery, and fail on any warning"
+	@echo "make outputs  run the code of README.md and docs/, and write into the pages what it prints and draws"
 	@echo "make dist     build sdist and wheel into dist/, and test the wheel by itself, from the unpacked sdist"
 	@echo "make clean    remove the virtual environments, the site and what was built"
 
@@ -67,8 +68,11 @@ lint: $(READY)
 	@$(BIN)/mypy
 
 docs: $(DOCS_READY)
-	@MPLBACKEND=Agg $(BIN)/python -m sphinx -q -W --keep-going -n -b html docs $(SITE)
+	@MPLBACKEND=Agg $(BIN)/python -m sphinx -q -W --keep-going -n -b html -d docs/_build/doctrees docs $(SITE)
 	@echo "site in $(SITE)/index.html"
+
+outputs: $(READY)
+	@$(BIN)/python docs/outputs.py
 
 # The package's folder goes away from the unpacked sdist, so that its tests find the installed wheel.
 dist: $(READY)
