@@ -34,7 +34,7 @@ help:
 	@echo "make example  run examples/plot_quickstart.py: a first fit on real data, results and a figure"
 	@echo "make test     run all tests and the examples in the docstrings and documents"
 	@echo "make test-oldest  the same with the oldest packages (oldest.txt); on Linux gigabytes of CUDA come along"
-	@echo "make soak     hunt for what breaks, with random parameters, data and orders of calls (MINUTES=10 SEED=0)"
+	@echo "make soak     a randomised stress test: random parameters, data and orders of calls (MINUTES=10 SEED=0)"
 	@echo "make gpu      tests and benchmarks on a GPU, with the torch of PYTHON (PIECE=tests: one of them)"
 	@echo "make lint     run ruff and mypy"
 	@echo "make docs     build the site into $(SITE), run the gallery, and fail on any warning"

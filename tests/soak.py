@@ -1,4 +1,4 @@
-"""Hunt for what breaks, for as long as one likes, with the generators of abuse.py; print what was tried.
+"""A randomised stress test, as long as one likes, with the generators of abuse.py; print what was tried.
 
     python tests/soak.py --minutes 10
 
@@ -26,7 +26,7 @@ MOST_GROWTH = 20  # megabytes in 200 fits; the allocator keeps some
 
 
 def live(number):
-    """Let estimators live through a hundred random lives."""
+    """Take estimators through a hundred random sequences of calls."""
     kept = settings(
         max_examples=100,
         stateful_step_count=12,
@@ -73,7 +73,8 @@ def main():
         if time.monotonic() > end:
             break
     n_rounds = number - arguments.seed
-    print(f"{Life.n_cases} lives, {n_rounds} rounds of 16 threads, 16 processes and a fork: nothing found")
+    side = f"{n_rounds} rounds of 16 threads, 16 processes and a fork"
+    print(f"{Life.n_cases} sequences of calls, {side}: nothing found")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A short hunt for what breaks; `make soak` goes on with it for as long as one likes."""
+"""A short randomised stress test; `make soak` runs it for as long as one likes."""
 
 import sys
 
