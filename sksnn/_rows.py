@@ -7,7 +7,6 @@ as `LazyInputs` where they are sparse or too many. `Rows` are such inputs with t
 them; a minibatch is `Rows`, too. Prediction and diagnostics use `encode` alone.
 """
 
-import math
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -339,8 +338,3 @@ def pieces(n, size, n_columns):
 def training_starts(n, size):
     """Begin a batch every `size` rows, but leave no row alone: batch norm cannot take one."""
     return range(0, n - 1 if n > size > 1 else n, size)
-
-
-def n_batches(n, size, training):
-    """Count the batches that n rows are cut into."""
-    return len(training_starts(n, size)) if training else math.ceil(n / size)

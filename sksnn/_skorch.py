@@ -7,7 +7,8 @@ turns on entries for each batch, and a look for each batch. Only this module and
 
 import copy
 import math
-from contextlib import contextmanager, suppress
+import sys
+from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
 import skorch.dataset
@@ -27,23 +28,16 @@ from skorch.callbacks import (
 )
 from skorch.callbacks.training import InputShapeSetter
 from skorch.history import History
+from tqdm import tqdm
 
 from ._engine import Engine, NonFiniteLoss, Observer, average_losses, not_finite, raise_if_not_finite, score
 from ._forward import Forward, forward_rows, widest_layer
 from ._optimizers import carry_over, make_optimizer
-from ._rows import Rows, encode, n_batches
+from ._rows import Rows, encode
 from ._target import Labels
 from .networks import Ensemble
 
 # ---------------------------------------------------------------- callbacks
-
-
-class EpochProgressBar(ProgressBar):
-    """skorch's progress bar with the number of batches that our loop makes."""
-
-    def _get_batches_per_epoch_phase(self, net, dataset, training):
-        n_members = len(net.module_.networks)
-        return 0 if dataset is None else n_members * net.count_batches(dataset, training)
 
 
 # Callbacks that raise no KeyboardInterrupt of their own.
@@ -53,7 +47,6 @@ NEVER_STOPPING = (EpochTimer, GradientNormClipping, PrintLog, ProgressBar)
 READING_ONLY = (
     *NEVER_STOPPING,
     EarlyStopping,
-    EpochProgressBar,
     EpochScoring,
     LRScheduler,
     PassthroughScoring,
@@ -120,6 +113,34 @@ def _replaced(value, copies):
 
 class StopTraining(Exception):
     """Ends training normally, at once."""
+
+
+# What the progress bar of a fit shows of an epoch's row of the history.
+SHOWN = {"train_loss": "loss", "valid_loss": "valid loss", "valid_score": "score"}
+
+
+@contextmanager
+def progress_bar(epochs, max_time):
+    """Yield a function that shows an epoch's row of the history in one bar for all epochs.
+
+    Parameters
+    ----------
+    epochs : range
+        Their numbers, from 1 in a fit that does not go on.
+    max_time : float or None
+        Where seconds end a fit, the time left is not what the epochs say.
+    """
+    left = "<{remaining}" if max_time is None else f" of at most {tqdm.format_interval(max_time)}"
+    look = "{l_bar}{bar}| {n}/{total} epochs [{elapsed}" + left + "{postfix}]"
+    done, silent = epochs.start - 1, sys.stderr is None  # as in an application without a console
+    with tqdm(total=epochs.stop - 1, initial=done, bar_format=look, disable=silent) as bar:
+
+        def show(row):
+            losses = (f"{name} {row[key]:.4g}" for key, name in SHOWN.items() if key in row)
+            bar.set_postfix_str(", ".join(losses), refresh=False)
+            bar.update()
+
+        yield show
 
 
 # ---------------------------------------------------------------- what skorch sees
@@ -271,18 +292,10 @@ class _Net(NeuralNet):
 
     def get_iterator(self, dataset, training=False):
         """Cut rows into pairs of inputs and targets, in order: the engine has batches of its own."""
-        size = self._batch_rows(training)
+        size = self.batch_size
+        if not training:
+            size = max(size, forward_rows(max(map(widest_layer, self.module_.networks)), self.device))
         return ((batch.inputs, batch.y) for batch in dataset.batches(size))
-
-    def count_batches(self, dataset, training):
-        """Count the batches of a phase of an epoch."""
-        return n_batches(len(dataset), self._batch_rows(training), training)
-
-    def _batch_rows(self, training):
-        if training:
-            return self.batch_size
-        width = max(map(widest_layer, self.module_.networks))
-        return max(self.batch_size, forward_rows(width, self.device))
 
     def infer(self, x, **fit_params):
         """Compute the outputs of encoded rows; of members, their average."""
@@ -356,21 +369,24 @@ class _Net(NeuralNet):
     def _run_epochs(self, engine, rows, valid, epochs, keep):
         """Loop over epochs until they are done, or no member goes on."""
         self.begin_epochs()
-        for epoch in epochs:
-            self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
-            if engine.observer.may_touch:
-                engine.follow(self.optimizer_, self.criterion_)
-            engine.begin_epoch()
-            engine.run_epoch()
-            raise_if_not_finite(engine.active, len(self.history))
-            score(engine.active)
-            self.write_epoch(engine.members, engine.n_turns, engine.observer.batches)
-            self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
-            self.stop_ = engine.end_epoch(len(self.history)) or self.stop_
-            if self.stop_:
-                break
-            if keep is not None and epoch < epochs[-1]:
-                keep(epoch)
+        with progress_bar(epochs, self.plan.max_time) if self.verbose == 1 else nullcontext() as show:
+            for epoch in epochs:
+                self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=valid)
+                if engine.observer.may_touch:
+                    engine.follow(self.optimizer_, self.criterion_)
+                engine.begin_epoch()
+                engine.run_epoch()
+                raise_if_not_finite(engine.active, len(self.history))
+                score(engine.active)
+                self.write_epoch(engine.members, engine.n_turns, engine.observer.batches)
+                if show is not None:
+                    show(self.history[-1])
+                self.notify("on_epoch_end", dataset_train=rows, dataset_valid=valid)
+                self.stop_ = engine.end_epoch(len(self.history)) or self.stop_
+                if self.stop_:
+                    break
+                if keep is not None and epoch < epochs[-1]:
+                    keep(epoch)
 
     def begin_epochs(self):
         """Look for the least losses that the history has."""
@@ -456,7 +472,6 @@ def make_net(model, callbacks=None, verbose=0, earlier=None):
         Goes on with the optimizer of this one, as far as the plans agree.
     """
     plan = model.plan
-    own = [EpochProgressBar()] if verbose == 1 else []
     net_class = ClassifierNet if isinstance(model.target, Labels) else RegressorNet
     net = net_class(
         model.module,
@@ -464,7 +479,7 @@ def make_net(model, callbacks=None, verbose=0, earlier=None):
         trains=earlier is not None or not model.history,
         lr=plan.lr,
         batch_size=plan.batch_size,
-        callbacks=[*copy_callbacks(callbacks or []), *own],
+        callbacks=copy_callbacks(callbacks or []),
         device=str(model.device),
         verbose=int(verbose),
         **model.target.net_parameters(),

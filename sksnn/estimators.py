@@ -173,7 +173,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         parameters, and ends as it would have ended (on one machine; callbacks and `max_time` begin anew).
         Several estimators may share the folder.
     verbose : int, default=0
-        0: silent; 1: a progress bar per epoch; 2: skorch's table, one line per epoch.
+        0 or False: silent; 1 or True: one progress bar for the fit, with the losses of the last epoch and
+        the time left; 2: skorch's table, one line per epoch.
 
     Attributes
     ----------
@@ -689,7 +690,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         parameters, and ends as it would have ended (on one machine; callbacks and `max_time` begin anew).
         Several estimators may share the folder.
     verbose : int, default=0
-        0: silent; 1: a progress bar per epoch; 2: skorch's table, one line per epoch.
+        0 or False: silent; 1 or True: one progress bar for the fit, with the losses of the last epoch and
+        the time left; 2: skorch's table, one line per epoch.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ class Breaking(Callback):
         raise RuntimeError("boom")
 
 
-class ProgressBarStub(Callback):
+class SeesBatches(Callback):
     def on_batch_end(self, net, **kwargs):
         pass
 

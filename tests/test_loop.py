@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import LEARNING, SIX_EPOCHS, SMALL, X, Y, unfinished
-from helpers import ProgressBarStub
+from helpers import SeesBatches
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import (
@@ -215,7 +215,7 @@ def test_the_history_has_one_entry_per_phase_unless_a_callback_asks_for_batches(
     X, y = whole_cancer
     plain = SNNClassifier(**SIX_EPOCHS, early_stopping=True).fit(X, y)
     assert [len(row["batches"]) for row in plain.net_.history] == [2] * 6
-    asked = SNNClassifier(**SIX_EPOCHS, early_stopping=True, callbacks=[ProgressBarStub()]).fit(X, y)
+    asked = SNNClassifier(**SIX_EPOCHS, early_stopping=True, callbacks=[SeesBatches()]).fit(X, y)
     assert [len(row["batches"]) for row in asked.net_.history] == [9] * 6
     np.testing.assert_allclose(plain.loss_curve_, asked.loss_curve_, rtol=1e-12)
     np.testing.assert_array_equal(plain.predict_proba(X), asked.predict_proba(X))
