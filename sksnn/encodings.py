@@ -24,7 +24,7 @@ N_BINS = 9
 MOST_CATEGORIES = 255
 
 # The deviation of all codes of a column together, in that of the column. At 1 they overfit: what a rare
-# value or a short ramp means is learned from few rows (docs/paper.md).
+# value or a short ramp means is learned from few rows (docs/paper_appendix.md).
 CODE_DEVIATION = 0.5
 
 # A smaller variance is not exact in float64, since squares of distances underflow; that of a larger deviation

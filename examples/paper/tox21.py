@@ -45,7 +45,7 @@ from sksnn import SNNClassifier
 from sksnn.datasets import load_tox21
 from sksnn.metrics import masked_roc_auc_score
 
-# Chosen with the folds and the leaderboard compounds; see docs/paper.md.
+# Chosen with the folds and the leaderboard compounds; see docs/paper_appendix.md.
 SNN = {
     "n_estimators": 1,
     "n_layers": 4,
