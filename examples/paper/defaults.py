@@ -9,8 +9,8 @@
 The sets are divided into two halves by a hash of their names. Candidates are compared on the first half, and
 the choice is confirmed on the second (--confirm); docs/paper_appendix.md says which results on the second
 half were known before. There are few UCI sets with many rows, and most of those in the first half are
-synthetic. So the task "large" adds others to it: the regression sets, to be classified by quantiles of the target, HTRU2, and
-MNIST in 7 x 7 pixels.
+synthetic. So the task "large" adds others to it: the regression sets, to be classified by quantiles of the
+target, HTRU2, and MNIST in 7 x 7 pixels.
 
 A candidate is START, the former defaults, with a few parameters changed. It passes if, compared with START,
 on the sets of the first half,
