@@ -159,6 +159,23 @@ def test_scored_compounds_are_neither_trained_on_nor_watched():
         assert part_smiles.tolist() == ["CCN"] and y.tolist() == [[1.0]]
 
 
+def test_rows_of_scored_compounds_can_be_kept():
+    smiles, keys = np.array(["CCO", "OCC", "CCN"]), np.array(["ethanol", "ethanol", "ethylamine"])
+    rows = (smiles, np.array([[0.0], [0.0], [1.0]]), keys)
+    scored = (np.array(["C(C)O"]), np.array([[1.0]]), np.array(["ethanol"]))
+    _, train, watched, _ = tox21.make_split("test", rows, rows, scored, keeps=True)
+    assert train[0].tolist() == ["CCO", "CCN"] and train[1].tolist() == [[0.0], [1.0]]
+    assert watched[0].tolist() == smiles.tolist()
+
+
+def test_results_with_duplicates_have_a_key_of_their_own(monkeypatch, tmp_path):
+    keys = []
+    for options in ([], ["--keep-duplicates"]):
+        monkeypatch.setattr(sys, "argv", ["tox21.py", str(tmp_path / "results.csv"), *options])
+        keys.append({key for _, key, *_ in tox21.fits("test", tox21.parse_arguments())})
+    assert len(keys[0]) == len(keys[1]) > 0 and not keys[0] & keys[1]
+
+
 @pytest.mark.parametrize("watches", [False, True])
 def test_the_leaderboard_is_scored_or_trained_on_or_watched(watches):
     smiles = np.array(["C", "CC", "CCC", "CCCC", "CCCCC", "CO", "CN"])

@@ -18,7 +18,8 @@ stops when the loss on the leaderboard compounds no longer falls.
 No compound is both scored and trained on: training rows with the same parent (by InChIKey, without salts and
 charges) as a scored row are dropped, and their number is printed. Training rows of the same compound are
 merged into one. Its labels are those of the majority, or missing on a tie. Compounds without a published fold
-are used for training only.
+are used for training only. With --keep-duplicates no row is dropped, as in the published runs: then a scored
+compound can also be a training compound, measured once more or as another salt.
 
 Each result is appended to the file at once, so a stopped run can be continued. The table is printed beside
 the published numbers and written to tox21_table.csv. What RDKit computes is saved in a folder next to them;
@@ -121,29 +122,32 @@ def merge_compounds(keys, y):
     return first, np.where(votes == 0, np.nan, (votes > 0).astype(float))
 
 
-def make_splits(training, test, watches):
-    """Yield the splits: name, and SMILES and labels for training, validation (or None), and scoring."""
+def make_splits(training, test, watches, keeps=False):
+    """Yield the splits: name, and SMILES and labels for training, validation (or None), and scoring.
+
+    Rows of scored compounds are dropped from the other two, or kept if `keeps`.
+    """
     smiles, y, is_leaderboard, folds, keys = training
     rows = (smiles, y, keys)
     trained, leaderboard = rows_where(~is_leaderboard, rows), rows_where(is_leaderboard, rows)
     watched = leaderboard if watches else None
     if test is not None:
         name, *scored = test
-        yield make_split(name, trained if watches else rows, watched, scored)
+        yield make_split(name, trained if watches else rows, watched, scored, keeps)
         return
     for fold in range(5):
         is_scored = (folds == fold) & ~is_leaderboard
         train = rows_where(~is_scored & ~is_leaderboard, rows)
-        yield make_split(f"fold {fold}", train, watched, rows_where(is_scored, rows))
+        yield make_split(f"fold {fold}", train, watched, rows_where(is_scored, rows), keeps)
     if not watches:
-        yield make_split("leaderboard", trained, None, leaderboard)
+        yield make_split("leaderboard", trained, None, leaderboard, keeps)
 
 
-def make_split(name, train, watched, scored):
-    """Drop rows of scored compounds, and merge training rows of the same compound."""
-    smiles, y, keys = drop_compounds(train, scored)
+def make_split(name, train, watched, scored, keeps=False):
+    """Drop rows of scored compounds unless `keeps`, and merge training rows of the same compound."""
+    smiles, y, keys = train if keeps else drop_compounds(train, scored)
     first, merged = merge_compounds(keys, y)
-    watched = watched and drop_compounds(watched, scored)[:2]
+    watched = watched and (watched if keeps else drop_compounds(watched, scored))[:2]
     said = f"{len(scored[1])} rows scored; {len(first)} compounds of {len(y)} rows to train on"
     print(f"{name}: {said}, {len(train[1]) - len(y)} rows of scored compounds dropped", flush=True)
     return name, (smiles[first], merged), watched, scored[:2]
@@ -220,7 +224,8 @@ def fits(name, args):
         # With --watch-leaderboard and a test file, forests, too, are trained without the leaderboard
         # compounds.
         lacks_some = bool(args.test) and args.watch_leaderboard
-        said = json.dumps([settings, FEATURES, args.rows] + ["without leaderboard"] * lacks_some)
+        differs = ["without leaderboard"] * lacks_some + ["with duplicates"] * args.keep_duplicates
+        said = json.dumps([settings, FEATURES, args.rows, *differs])
         code = hashlib.sha256(said.encode()).hexdigest()[:8]
         fewer = {"SNN, members": args.ensembles, "RandomForest": args.forests}
         for seed in range(min(args.seeds, fewer.get(method, args.seeds))):
@@ -263,6 +268,9 @@ def parse_arguments():
     parser.add_argument(
         "--watch-leaderboard", action="store_true", help="stop training by the leaderboard compounds"
     )
+    parser.add_argument(
+        "--keep-duplicates", action="store_true", help="train also on rows of compounds that are scored"
+    )
     parser.add_argument("--data", help="folder of the data; default: that of SKSNN_DATA")
     parser.add_argument(
         "--cache", type=Path, help="folder of what RDKit computes; default: beside the results"
@@ -295,7 +303,7 @@ def main():
         test = (name, test_smiles, test_y, compound_keys(test_smiles, cache))
     records = Records(args.results, KEYS, (*ASSAYS, "mean", "seconds"))
     names = []
-    for split in make_splits(training, test, args.watch_leaderboard):
+    for split in make_splits(training, test, args.watch_leaderboard, args.keep_duplicates):
         names.append(split[0])
         run_split(split, args, records, cache)
     table = make_table(records, args, names)
