@@ -14,7 +14,7 @@ def axes_for(ax, n=1, **subplots):
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            "plotting needs matplotlib, which is not installed. Install it with pip install 'sksnn[plot]'."
+            "plotting needs matplotlib, which is not installed. Install it with pip install matplotlib."
         ) from error
     if ax is None:
         figure, axes = plt.subplots(n, 1, sharex=True, layout="constrained", **subplots)

@@ -50,7 +50,7 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
     Raises
     ------
     ImportError
-        If the packages of the extra ``onnx`` are not installed.
+        If onnx, onnxscript or skl2onnx is not installed.
     TypeError
         If there is no such estimator in it.
     NotFittedError
@@ -127,7 +127,7 @@ def register_converters():
     Raises
     ------
     ImportError
-        If the packages of the extra ``onnx`` are not installed.
+        If onnx, onnxscript or skl2onnx is not installed.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def register_converters():
     except ImportError as error:
         raise ImportError(
             "exporting to ONNX needs onnx, onnxscript and skl2onnx, which are not all installed. Install "
-            "them with pip install 'sksnn[onnx]'."
+            "them with pip install onnx onnxscript skl2onnx."
         ) from error
     options = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True]}
     update_registered_converter(SNNClassifier, "SksnnSNNClassifier", _shapes, _convert, options=options)

@@ -152,5 +152,5 @@ def test_training_curve_display_draws_the_curves(recorded, diabetes):
 @pytest.mark.parametrize("display", [MomentMapDisplay(), TrainingCurveDisplay([1.0])])
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, display):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with raises("Install it with pip install 'sksnn[plot]'", ImportError):
+    with raises("Install it with pip install matplotlib.", ImportError):
         display.plot()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,48 @@ def test_figure1_goes_on_where_it_was(tmp_path):
     curves = [json.loads(line) for line in kept.read_text().splitlines()]
     assert curves[:5] == done
     assert len(curves) == 6 and len(curves[5]["loss"]) == 2
+
+
+# ---------------------------------------------------------------- the paper's scripts and the benchmarks
+
+SCRIPTS = [
+    f"{folder}/{path.name}"
+    for folder in ("paper", "benchmarks")
+    for path in sorted((EXAMPLES / folder).glob("*.py"))
+    if "__main__" in path.read_text()
+]
+BEYOND_TESTS = ("captum", "catboost", "lightgbm", "onnx", "pytabkit", "rdkit", "shap", "skrub", "xgboost")
+
+
+@pytest.fixture
+def as_script(monkeypatch):
+    """Return a function that runs a script in this process, with none but the packages that tests need."""
+
+    def run(name, *arguments):
+        path = EXAMPLES / name
+        for package in BEYOND_TESTS:
+            monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.delitem(sys.modules, "tox21_features", raising=False)
+        monkeypatch.syspath_prepend(path.parent)
+        monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(path), run_name="__main__")
+        return end.value.code
+
+    return run
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_explain_themselves(name, as_script, plt, capsys):
+    """One ran, whatever it was asked, and another failed where RDKit was not installed."""
+    assert as_script(name, "--help") in (0, None)
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: ") and len(printed.split("\n\n")[1]) > 40, "without a description"
+
+
+def test_without_rdkit_tox21_says_what_to_install(as_script, tmp_path):
+    message = "computes its features with RDKit, which is not installed. Install it with pip install rdkit."
+    assert message in as_script("paper/tox21.py", str(tmp_path / "tox21.csv"))
 
 
 def run_gpu_benchmark(*arguments):

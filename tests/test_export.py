@@ -404,5 +404,5 @@ def test_missing_values():
 
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
-    with raises("Install them with pip install 'sksnn[onnx]'.", ImportError):
+    with raises("Install them with pip install onnx onnxscript skl2onnx.", ImportError):
         to_onnx(SNNClassifier(**SMALL).fit(X, Y))

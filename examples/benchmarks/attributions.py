@@ -8,6 +8,7 @@ DeepExplainer on `as_sequential`; the largest difference between captum's Integr
 `attributions`, in units of the largest contribution.
 """
 
+import argparse
 import warnings
 
 import numpy as np
@@ -51,6 +52,9 @@ def compare_with_captum(model, inputs, values):
 
 
 def main():
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     for name, (load, Estimator) in SETS.items():
         X, y = load(return_X_y=True)
         model = Estimator(n_estimators=1, random_state=0).fit(X, y)

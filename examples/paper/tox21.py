@@ -40,7 +40,6 @@ import pandas as pd
 from records import Records, versions
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
-from tox21_features import compound_keys, make_features
 
 from sksnn import SNNClassifier
 from sksnn.datasets import load_tox21
@@ -186,6 +185,20 @@ def predict_forest(X, y, X_scored, settings, seed, device, watched):
 METHODS = {"SNN": predict_snn, "SNN, members": predict_snn, "RandomForest": predict_forest}
 
 
+def import_features():
+    """Import the features, which need RDKit; the help and the checks of the arguments do not."""
+    try:
+        import tox21_features
+    except ModuleNotFoundError as error:
+        if error.name != "rdkit":
+            raise
+        raise SystemExit(
+            "tox21.py computes its features with RDKit, which is not installed. Install it with pip install "
+            "rdkit."
+        ) from error
+    return tox21_features
+
+
 def run_split(split, args, records, cache):
     """Run the fits of a split that are not in the records; the features are computed once."""
     name, (smiles, y), watched, (scored_smiles, scored_y) = split
@@ -195,7 +208,7 @@ def run_split(split, args, records, cache):
             continue
         if X is None:
             start = time.perf_counter()
-            features = make_features(**FEATURES, errors="warn", cache=cache)
+            features = import_features().make_features(**FEATURES, errors="warn", cache=cache)
             X, X_scored = features.fit_transform(smiles), features.transform(scored_smiles)
             to_watch = {"X_val": features.transform(watched[0]), "y_val": watched[1]} if watched else {}
             print(f"  {X.shape[1]} columns, {time.perf_counter() - start:.0f} s", flush=True)
@@ -293,6 +306,7 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     cache = str(args.cache or args.results.with_name(f"{args.results.stem}_cache"))
+    compound_keys = import_features().compound_keys
     print(versions(), flush=True)
     smiles, y, is_leaderboard, folds = load_training(args.data, args.rows)
     training = (smiles, y, is_leaderboard, folds, compound_keys(smiles, cache))
