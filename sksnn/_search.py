@@ -345,6 +345,8 @@ class Run:
                 return
             tasks = (delayed(fit_jobs)(self.X, self.y, fit_params, part) for part in parts)
             options = {"n_jobs": search.n_jobs, "pre_dispatch": getattr(search, "pre_dispatch", "2*n_jobs")}
-            for done in Parallel(**options, return_as="generator_unordered")(tasks):
+            backend, _ = joblib.parallel.get_active_backend()  # Ray's returns all at once
+            return_as = "generator_unordered" if backend.supports_return_generator else "list"
+            for done in Parallel(**options, return_as=return_as)(tasks):
                 outcomes.update(done)
                 bar.update(len(done))

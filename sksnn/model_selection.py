@@ -5,6 +5,7 @@ one stack of batched products, whatever their learning rates, decays, seeds and 
 scikit-learn's own: splits, scores, results, refit.
 """
 
+from contextlib import contextmanager
 from inspect import getclosurevars
 from math import floor, log
 from os import PathLike
@@ -134,9 +135,10 @@ class _TrainedTogether(BaseSearchCV):
             candidates = list(candidates)
             cv = cv or self._checked_cv_orig
             splits = list(cv.split(run.X, run.y, **run.routed.splitter.split))
-            run.train(self, candidates, splits)
-            if run.is_interrupted:
-                leave_workers(evaluate_candidates)
+            with workers_released(evaluate_candidates) as parallel:
+                run.train(self, candidates, splits)
+                if run.is_interrupted:  # which has ended the workers: score in this process
+                    parallel.n_jobs = 1
             try:
                 run.results = evaluate_candidates(candidates, check_cv(splits), more_results, **context)
             except ValueError:  # all fits have failed
@@ -164,12 +166,15 @@ class _TrainedTogether(BaseSearchCV):
         return state
 
 
-def leave_workers(evaluate_candidates):
-    """Let scikit-learn score in this process: an interrupt has ended the workers that it shares with us."""
+@contextmanager
+def workers_released(evaluate_candidates):
+    """Release scikit-learn's workers while the block runs: under `parallel_config` they would be ours."""
     parallel = getclosurevars(evaluate_candidates).nonlocals["parallel"]
     parallel.__exit__(None, None, None)
-    parallel.n_jobs = 1
-    parallel.__enter__()
+    try:
+        yield parallel
+    finally:
+        parallel.__enter__()
 
 
 class _EpochsHalved(_TrainedTogether, BaseSuccessiveHalving):

@@ -9,6 +9,7 @@ import re
 import signal
 import time
 
+import joblib
 import numpy as np
 import pytest
 import sklearn
@@ -16,6 +17,7 @@ from conftest import T, X, Y, raises, unfinished
 from helpers import droppy_net, missing_at_random
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -176,6 +178,21 @@ def test_randomized_searches_draw_the_same_candidates():
 def test_processes_change_nothing():
     alone = SNNGridSearchCV(CLASSIFIER, RATES, cv=4, scoring="neg_log_loss").fit(X, Y)
     workers = SNNGridSearchCV(CLASSIFIER, RATES, cv=4, scoring="neg_log_loss", n_jobs=2).fit(X, Y)
+    assert_equal_results(workers, alone)
+
+
+class AllAtOnce(type(get_active_backend()[0])):
+    """A backend that cannot return tasks as they end, as Ray's and joblib's "multiprocessing"."""
+
+    supports_return_generator = False
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "all at once"])
+def test_backends_of_joblib_that_its_settings_name(backend, monkeypatch):
+    monkeypatch.setitem(joblib.parallel.BACKENDS, "all at once", AllAtOnce)
+    alone = SNNGridSearchCV(CLASSIFIER, RATES, cv=4, scoring="neg_log_loss").fit(X, Y)
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        workers = clone(alone).fit(X, Y)
     assert_equal_results(workers, alone)
 
 
