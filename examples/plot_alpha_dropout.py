@@ -7,10 +7,12 @@ layers of a SELU network, mean and variance then converge to values other than 0
 units to SELU's lowest value instead, and then restores mean and variance by an affine map.
 """
 
+# sphinx_gallery_start_ignore
 import os
 import sys
-from pathlib import Path
 
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: narrower layers
+# sphinx_gallery_end_ignore
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -21,9 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from sksnn import theory
 from sksnn.networks import AlphaDropout, lecun_normal_
 
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: narrower layers
 RATES = (0.05, 0.1, 0.2, 0.3)
-LAYERS, WIDTH = 16, 64 if FAST else 512
+LAYERS, WIDTH = 16, 512
+# sphinx_gallery_start_ignore
+if FAST:
+    WIDTH = 64
+# sphinx_gallery_end_ignore
 
 # %%
 # One layer
@@ -140,6 +145,9 @@ for axis in axes[1, 1:]:
     axis.set_xlabel("layer (0: the inputs)")
 axes[0, 1].legend(title="dots measured, lines theory", loc="upper left", ncols=2, fontsize=9)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
-figure.savefig(path, dpi=120)
-print(f"\nfigure saved to {path}")
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

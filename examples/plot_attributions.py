@@ -8,10 +8,12 @@ of each row among its columns (integrated gradients, codes counted for their col
 value add up to `decision_function`. This example shows both on real data.
 """
 
+# sphinx_gallery_start_ignore
 import os
 import sys
-from pathlib import Path
 
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
+# sphinx_gallery_end_ignore
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits
@@ -22,8 +24,11 @@ from sksnn import SNNClassifier
 from sksnn.inspection import AttributionsDisplay, attributions
 
 plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
-EPOCHS, N_REPEATS = (2, 2) if FAST else (60, 20)
+EPOCHS, N_REPEATS = 60, 20
+# sphinx_gallery_start_ignore
+if FAST:
+    EPOCHS, N_REPEATS = 2, 2
+# sphinx_gallery_end_ignore
 
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
@@ -92,6 +97,9 @@ axes[2].contour(images[row].reshape(8, 8), levels=[8], colors="k")
 axes[2].set(title=f'contributions of pixels to "{label}"', xticks=[], yticks=[])
 figure.colorbar(shown, ax=axes[2], shrink=0.8)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
-figure.savefig(path, dpi=120)
-print(f"figure saved to {path}")
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

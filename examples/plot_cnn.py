@@ -8,12 +8,15 @@ handwritten digits, images of 8 x 8 pixels, and is compared with the same networ
 linear layers.
 """
 
+# sphinx_gallery_start_ignore
 import os
 import sys
-import time
 import warnings
+
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
+# sphinx_gallery_end_ignore
+import time
 from functools import partial
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,9 +30,12 @@ from sksnn.diagnostics import layer_moments
 from sksnn.networks import AlphaDropout, lecun_normal_
 
 plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
+EPOCHS, N_SEEDS = 20, 3
+# sphinx_gallery_start_ignore
 if FAST:
+    EPOCHS, N_SEEDS = 2, 1
     warnings.simplefilter("ignore")
+# sphinx_gallery_end_ignore
 
 X, digit = load_digits(return_X_y=True)
 X = (X - X.mean()) / X.std()  # one scale for all pixels, so that rarely used ones stay small
@@ -87,7 +93,7 @@ networks = {
     "ReLU, convolutional": dict(architecture=partial(ConvNet, selu=False), standardize=False),
     "SNN, 4 linear layers": dict(architecture="snn"),
 }
-N_ROWS, N_SEEDS = (60, 120, 240, 480), 1 if FAST else 3
+N_ROWS = (60, 120, 240, 480)
 models, accuracy = {}, {}
 print("rows to learn from       " + "".join(f"{n:7d}" for n in N_ROWS) + "\ntest accuracy, mean of the seeds")
 for name, parameters in networks.items():
@@ -95,7 +101,7 @@ for name, parameters in networks.items():
     scores = np.empty((N_SEEDS, len(N_ROWS)))
     for seed in range(N_SEEDS):
         for i, n in enumerate(N_ROWS):
-            clf = SNNClassifier(**parameters, max_epochs=2 if FAST else 20, random_state=seed)
+            clf = SNNClassifier(**parameters, max_epochs=EPOCHS, random_state=seed)
             models[name] = clf.fit(X_train[:n], y_train[:n])
             scores[seed, i] = clf.score(X_test, y_test)
     accuracy[name] = scores
@@ -155,6 +161,9 @@ for axis, i in zip(cells.flat, wrong, strict=False):
     axis.imshow(X_test[i].reshape(8, 8), cmap="gray_r")
     axis.set_title(f"{y_test[i]}, taken for {predicted[i]}", fontsize=8)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
-figure.savefig(path, dpi=120)
-print(f"\nfigure saved to {path}")
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

@@ -8,12 +8,15 @@ are trained in the same way: plain gradient descent, one learning rate, no dropo
 rate might suit another network better: the example shows which networks train without tuning.
 """
 
+# sphinx_gallery_start_ignore
 import os
 import sys
+
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
+# sphinx_gallery_end_ignore
 import time
 import warnings
 from itertools import pairwise
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,8 +28,11 @@ from torch import nn
 from sksnn import SNNClassifier
 
 plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
-DEPTHS, WIDTH, EPOCHS = (8, 16, 32), 64, 1 if FAST else 20
+DEPTHS, WIDTH, EPOCHS = (8, 16, 32), 64, 20
+# sphinx_gallery_start_ignore
+if FAST:
+    EPOCHS = 1
+# sphinx_gallery_end_ignore
 warnings.simplefilter("ignore", ConvergenceWarning)  # here it is a result that a network learns nothing
 
 X, y = load_digits(return_X_y=True)
@@ -110,6 +116,9 @@ axes[3].set(title="after training", xlabel="layers", ylabel="accuracy on the tes
 axes[3].set_yticks(np.linspace(0, 1, 6))
 axes[3].legend(loc="upper center", ncols=2, fontsize=8)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
-figure.savefig(path, dpi=120)
-print(f"\nfigure saved to {path}")
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

@@ -12,9 +12,6 @@ and noisy rows.
 # The rows
 # --------
 
-import sys
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -82,6 +79,11 @@ for (label, curve), color in zip(curves.items(), ("C1", "C0"), strict=True):
 ax.set(title="SNNRegressor", xlabel="the column", ylabel="price", xlim=(-0.3, 8.3), ylim=(0, 4.4))
 ax.legend(loc="upper right", fontsize=8)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
-figure.savefig(path, dpi=120)
-print(f"figure saved to {path}")
+# sphinx_gallery_start_ignore
+import sys
+
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

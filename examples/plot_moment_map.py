@@ -7,17 +7,17 @@ outputs. The paper calls this map g, and its figure 2 shows that g leads to mean
 example draws g with ``MomentMapDisplay``, and compares it with layers of random weights.
 """
 
+# sphinx_gallery_start_ignore
 import os
 import sys
-from pathlib import Path
 
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: fewer rows through the random layers
+# sphinx_gallery_end_ignore
 import matplotlib.pyplot as plt
 import numpy as np
 
 from sksnn import theory
 from sksnn.diagnostics import MomentMapDisplay
-
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: fewer rows through the random layers
 
 # %%
 # One layer
@@ -37,7 +37,11 @@ for omega, tau in [(0.0, 1.0), (0.1, 1.1)]:
 # -----------
 # First the variance that g predicts for each layer, for inputs of variance 0.02 to 16.
 
-LAYERS = 32
+LAYERS, N_ROWS, N_UNITS = 32, 300, 1000
+# sphinx_gallery_start_ignore
+if FAST:
+    N_ROWS, N_UNITS = 50, 200
+# sphinx_gallery_end_ignore
 starts = np.array([0.02, 0.1, 0.4, 1.0, 2.5, 6.0, 16.0])
 _, predicted = theory.moment_trajectory(0.0, starts, [(0.0, 1.0)] * LAYERS)
 _, vanishing = theory.moment_trajectory(0.0, 1.0, [(0.0, 1 / 3)] * LAYERS)
@@ -47,7 +51,7 @@ _, vanishing = theory.moment_trajectory(0.0, 1.0, [(0.0, 1 / 3)] * LAYERS)
 # shifted and scaled so that omega = 0 and tau = 1 exactly.
 
 
-def measure(start, n_rows=300, n_units=1000, seed=0):
+def measure(start, n_rows, n_units, seed=0):
     """Return the variance of the activations, averaged over the units, before and after each layer."""
     rng = np.random.default_rng(seed)
     x = rng.normal(0, np.sqrt(start), (n_rows, n_units))
@@ -61,7 +65,7 @@ def measure(start, n_rows=300, n_units=1000, seed=0):
     return np.array(variances)
 
 
-measured = np.column_stack([measure(start, *((50, 200) if FAST else ())) for start in starts])
+measured = np.column_stack([measure(start, N_ROWS, N_UNITS) for start in starts])
 print(f"\nvariance after {LAYERS} layers\nof the inputs   by theory   in 1000 units")
 for row in zip(starts, predicted[-1], measured[-1], strict=True):
     print("{:13.2f}   {:9.3f}   {:13.3f}".format(*row))
@@ -103,6 +107,9 @@ right.set(xlabel="layer", ylabel="variance")
 right.set(xlim=(-0.5, LAYERS + 0.5), ylim=(3e-3, 30))
 right.legend(loc="lower right", framealpha=0.95)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
-figure.savefig(path, dpi=120)
-print(f"\nfigure saved to {path}")
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

@@ -7,12 +7,15 @@ compares it with, before and after training on scikit-learn's handwritten digits
 measures and draws them.
 """
 
-import copy
+# sphinx_gallery_start_ignore
 import os
 import sys
-import time
 import warnings
-from pathlib import Path
+
+FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
+# sphinx_gallery_end_ignore
+import copy
+import time
 
 import matplotlib.pyplot as plt
 import torch
@@ -26,13 +29,15 @@ from sksnn.architectures import ARCHITECTURES
 from sksnn.diagnostics import LayerMomentsDisplay, check_self_normalization, layer_moments
 
 plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
-FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
-LAYERS, WIDTH, EPOCHS = 16, 64, 1 if FAST else 12
+LAYERS, WIDTH, EPOCHS = 16, 64, 12
 X, digit = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, digit, random_state=0, stratify=digit)
+# sphinx_gallery_start_ignore
 if FAST:
+    EPOCHS = 1
     X_train, y_train = X_train[::4], y_train[::4]
     warnings.simplefilter("ignore")
+# sphinx_gallery_end_ignore
 
 # %%
 # Measuring
@@ -122,6 +127,9 @@ kept["fixed point (0, 1)"] = kept.pop("fixed point: 1")
 kept["90% of the units"] = axes[1, 0].collections[-1]
 figure.legend(kept.values(), kept, loc="outside lower center", ncols=5)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_suffix(".png")).resolve()
-figure.savefig(path, dpi=120)
-print(f"\nfigure saved to {path}")
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore
