@@ -11,6 +11,7 @@ import pytest
 from helpers import encode_in_chunks_of
 
 from sksnn._rows import Table
+from sksnn._together import LOOP_BYTES
 from sksnn.encodings import column_moments
 
 # In a process of its own. The peak is VmHWM where there is one: ru_maxrss of a child begins, on Linux,
@@ -73,13 +74,40 @@ results["fit, early stopping"] = added(lambda: make(batch_size=4096, early_stopp
 print(json.dumps(results))
 """
 
+# A search of 16 candidates on 4 folds.
+SEARCH = """
+import gc, json, resource, sys, warnings
+from sklearn.datasets import load_breast_cancer
+from sksnn import SNNClassifier
+from sksnn.model_selection import SNNGridSearchCV
 
-@pytest.fixture(scope="module")
-def bytes_added():
-    if sys.platform == "win32":
-        pytest.skip("no resource module")
+def status(key):
+    try:
+        with open("/proc/self/status") as lines:
+            return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
+    except FileNotFoundError:  # macOS: bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+warnings.simplefilter("ignore")
+X, y = load_breast_cancer(return_X_y=True)
+snn = SNNClassifier(n_estimators=1, hidden_layer_sizes=(256,) * 4, max_epochs=1, random_state=0)
+def search(n):
+    grid = {"random_state": list(range(n))}
+    SNNGridSearchCV(snn, grid, cv=4, scoring="neg_log_loss", refit=False).fit(X, y)
+
+search(1)
+weights = 4 * sum(p.numel() for p in snn.fit(X, y).net_.module_.parameters())
+del snn.net_, snn._model
+gc.collect()
+before = status("VmRSS")
+search(16)
+print(json.dumps({"weights": weights, "added": status("VmHWM") - before}))
+"""
+
+
+def measure(script):
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE],
+        [sys.executable, "-c", script],
         env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "131072"},
         capture_output=True,
         text=True,
@@ -87,6 +115,13 @@ def bytes_added():
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def bytes_added():
+    if sys.platform == "win32":
+        pytest.skip("no resource module")
+    return measure(MEASURE)
 
 
 @pytest.mark.parametrize("what", ["fit", "fit, early stopping"])
@@ -105,6 +140,15 @@ def test_predictions_come_in_bounded_memory(bytes_added):
 def test_sparse_rows_never_become_dense_as_a_whole(bytes_added):
     """10 000 x 20 000, which float32 would hold in 800 MB: only batches are dense."""
     assert bytes_added["fit, sparse"] < 0.2 * bytes_added["size, sparse"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_a_search_takes_the_memory_that_its_page_says():
+    """The weights of each fit and 0.1 MB beside them, and what one loop of training may take."""
+    measured, n_fits = measure(SEARCH), 64
+    planned = n_fits * (measured["weights"] + 1e5) + LOOP_BYTES
+    assert measured["added"] < 1.5 * planned
+    assert measured["added"] > 0.5 * n_fits * measured["weights"], "nothing was measured"
 
 
 def test_split_allocates_next_to_nothing(monkeypatch):
