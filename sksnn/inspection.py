@@ -1,5 +1,6 @@
 """Say how much each column of X contributes to what a fitted estimator predicts."""
 
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,8 +120,7 @@ def attributions(estimator, X, target=None, baseline=None, n_steps=128):
     True
     """
     check_estimator(estimator)
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1; got {n_steps}. Use 128, or more to be more exact.")
+    _check_count(n_steps, "n_steps", "Use 128, or more to be more exact.")
     model = estimator._model
     matrix, shift = _choose(estimator, target)
     with model.computing(), torch.enable_grad():
@@ -162,7 +162,7 @@ def _choose(estimator, target):
     if target is None:
         return matrix, shift
     known = getattr(estimator, "classes_", np.arange(estimator.n_outputs_))
-    found = [i for i, label in enumerate(known) if label == target]
+    found = [] if np.ndim(target) else [i for i, label in enumerate(known) if label == target]
     if not found:
         raise ValueError(
             f"target must be one of {known.tolist()}; got {target!r}. Leave it out to explain all outputs."
@@ -252,7 +252,7 @@ def as_sequential(estimator, member=0):
     estimator : SNNClassifier or SNNRegressor
         A fitted estimator with ``architecture="snn"``, or one whose callable returns a `networks.SNN`.
     member : int, default=0
-        Which of its networks; attributions of an ensemble are the mean over its members.
+        Which of its networks. `attributions` explains the prediction of all of them together.
 
     Returns
     -------
@@ -381,7 +381,9 @@ def sum_by_column(estimator, values, member=0):
            [10., 10., 10.,  9.]])
     """
     columns = _columns(_model_with(estimator, member).members[member].encoder)
-    values = torch.as_tensor(values).detach().cpu()
+    if not torch.is_tensor(values):  # torch takes no frames, and no arrays that are read-only or reversed
+        values = torch.from_numpy(np.array(values, dtype=np.float64))
+    values = values.detach().cpu()
     if values.ndim < 2 or values.shape[1] != len(columns):
         raise ValueError(
             f"values must have shape (n_rows, {len(columns)}) or (n_rows, {len(columns)}, n_outputs), as "
@@ -394,9 +396,17 @@ def _model_with(estimator, member):
     """Return the model of a fitted estimator that has such a member."""
     check_estimator(estimator)
     n_members = len(estimator._model.members)
-    if not 0 <= member < n_members:
-        raise ValueError(f"member must be from 0 to {n_members - 1}; got {member}. 0 is the first.")
+    if not isinstance(member, Integral) or not 0 <= member < n_members:
+        raise ValueError(
+            f"member must be a whole number from 0 to {n_members - 1}; got {member!r}. 0 is the first."
+        )
     return estimator._model
+
+
+def _check_count(value, name, way_out):
+    """Raise an error unless a parameter is a whole number of at least 1."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}. {way_out}")
 
 
 # ---------------------------------------------------------------- the picture
@@ -482,13 +492,14 @@ class AttributionsDisplay:
         Raises
         ------
         ValueError
-            If the attributions are of several outputs.
+            If the attributions are of several outputs, or `max_columns` is less than 1.
         """
         values = self.attributions.values
         if values.ndim != 2:
             raise ValueError(
                 f"a display shows one output; got attributions of {values.shape[2]}. Choose one with target=."
             )
+        _check_count(max_columns, "max_columns", "Use 10.")
         self.figure_, (self.ax_,) = axes_for(ax)
         self.columns_ = np.argsort(-abs(values).mean(axis=0), kind="stable")[:max_columns]
         order = self.columns_[::-1]

@@ -227,9 +227,9 @@ def test_what_cannot_be_explained_is_said():
     clf = SNNClassifier(**SMALL).fit(X, Y)
     with raises("target must be one of [0, 1]; got 2. Leave it out"):
         attributions(clf, X, target=2)
-    with raises("n_steps must be at least 1; got 0. Use 128"):
+    with raises("n_steps must be a whole number of at least 1; got 0. Use 128"):
         attributions(clf, X, n_steps=0)
-    with raises("member must be from 0 to 0; got 1. 0 is the first."):
+    with raises("member must be a whole number from 0 to 0; got 1. 0 is the first."):
         as_sequential(clf, member=1)
     with raises("values must have shape (n_rows, 5) or (n_rows, 5, n_outputs)"):
         sum_by_column(clf, np.ones((2, 7)))
@@ -246,6 +246,37 @@ def test_what_cannot_be_explained_is_said():
 # ---------------------------------------------------------------- the picture
 
 
+def test_arguments_of_other_types_are_named():
+    """They were errors of numpy or of Python that named neither the argument nor the way out."""
+    clf = SNNClassifier(**SMALL).fit(X, Y)
+    for n_steps in (1.5, "8", np.nan, None):
+        with raises(f"n_steps must be a whole number of at least 1; got {n_steps!r}. Use 128"):
+            attributions(clf, X, n_steps=n_steps)
+    for member in (1.0, "0", None):
+        with raises(f"member must be a whole number from 0 to 0; got {member!r}. 0 is the first."):
+            as_sequential(clf, member)
+    for target in (np.array([0, 1]), [0]):
+        with raises(f"target must be one of [0, 1]; got {target!r}. Leave it out"):
+            attributions(clf, X, target=target)
+
+
+def test_values_of_other_packages_are_added_up():
+    """Arrays that are read-only or reversed, and frames, were errors; lists lost digits."""
+    clf = SNNClassifier(**SMALL, encoding="piecewise").fit(X, Y)
+    values = np.random.default_rng(0).normal(size=(4, network_inputs(clf, X).shape[1]))
+    found = sum_by_column(clf, torch.from_numpy(values.copy()))
+    read_only = np.broadcast_to(values, values.shape)
+    reverse = values[::-1].copy()[::-1]
+    for same in (
+        read_only,
+        reverse,
+        values.tolist(),
+        list(values),
+        pd.DataFrame(values),
+    ):
+        np.testing.assert_array_equal(sum_by_column(clf, same), found)
+
+
 def test_the_display_draws_the_largest_on_top(plt):
     clf = SNNClassifier(**SMALL).fit(X, Y)
     display = AttributionsDisplay.from_estimator(clf, X, max_columns=2, widths=0.3)
@@ -260,6 +291,14 @@ def test_the_display_draws_the_largest_on_top(plt):
     )
     _, ax = plt.subplots()
     assert display.plot(ax).ax_ is ax
+
+
+def test_a_display_has_at_least_one_column(plt):
+    """-1 left the last column out, 0 was an error about labels."""
+    found = Attributions(np.ones((3, 2)), 0.0, np.array(["a", "b"]))
+    for max_columns in (-1, 0, 1.5):
+        with raises(f"max_columns must be a whole number of at least 1; got {max_columns}. Use 10."):
+            AttributionsDisplay(found).plot(max_columns=max_columns)
 
 
 def test_a_display_shows_one_output(plt):
