@@ -15,9 +15,12 @@ __all__ = ["ENCODINGS", "ColumnEncoder", "Standardizer"]
 #: ('onehot', 'thermometer', 'piecewise')
 ENCODINGS = ("onehot", "thermometer", "piecewise")
 
-# A column of at most so many distinct values gets an indicator of each; others are cut into N_BINS.
+# A column of at most so many distinct values gets an indicator of each; others are cut into bins.
 FEW_VALUES = 10
-N_BINS = 9
+
+# The more rows, the finer the bins: what a code means is learned from ROWS_PER_BIN rows, or from more where
+# there are so many columns that their codes would be more than MOST_CODES (docs/paper_appendix.md).
+LEAST_BINS, MOST_BINS, ROWS_PER_BIN, MOST_CODES = 9, 48, 50, 1000
 
 # Indicators of a column of categories, as many as HistGradientBoosting tells apart; the last one is then for
 # all that are rarer than the others. With 30 too much is lost (docs/tables.md).
@@ -160,6 +163,13 @@ def _sparse_moments(X, weight):
         return p * level * unit, np.where(deviation < LARGEST_DEVIATION, deviation, np.inf), wanted
 
 
+def _dense_variance(values, weight):
+    """Return the variance that a column is to have: less than 1 if most of its rows hold one value."""
+    mass = _distinct(values, weight)[1]
+    p = 1 - mass.max() / mass.sum() if len(mass) > 1 else 0.5
+    return 4 * p * (1 - p) if p < 0.5 else 1.0
+
+
 def as_float64(rows):
     """Return rows in float64, on their device if it has such numbers.
 
@@ -193,6 +203,11 @@ class Standardizer(nn.Module):
     column : array-like of int of shape (n_features,), default=None
         Which columns of the rows are meant; None are all.
 
+    Attributes
+    ----------
+    variance : ndarray of shape (n_features,)
+        The variance that `fit` meant each column to have, but for a constant; else 1.
+
     Raises
     ------
     ValueError
@@ -216,6 +231,7 @@ class Standardizer(nn.Module):
     def __init__(self, mean, scale, column=None):
         super().__init__()
         mean, scale = np.asarray(mean, np.float64), np.asarray(scale, np.float64)
+        self.variance = np.ones(len(mean))
         bad = np.flatnonzero(np.isinf(mean) | ~np.isfinite(scale))
         if len(bad):
             raise ValueError(
@@ -234,9 +250,9 @@ class Standardizer(nn.Module):
         Parameters
         ----------
         X : ndarray, Tensor or scipy CSR of shape (n_rows, n_features)
-            Dense columns are scaled each by its own deviation. Of a sparse column this would make a rare
-            bit larger than anything else, which overfits; so its variance stays below that of the
-            others, as far as it is due to rows without an entry (see Notes).
+            Columns are scaled by their own deviation, unless most rows hold one value (in a sparse X: no
+            entry). What the few other rows hold would then be larger than anything else, and a network
+            overfits it; so these columns are left a smaller variance than others (see Notes).
         weight : ndarray of shape (n_rows,), default=None
             Row weights.
 
@@ -246,6 +262,14 @@ class Standardizer(nn.Module):
 
         Notes
         -----
+        A dense column is scaled to variance 1, or to
+
+            4 p (1 - p)
+
+        if only a share p < 1/2 of its rows differs from the most frequent value: a column of two values is
+        divided by the largest deviation that such a column can have, not by its own. All variances are
+        multiplied by a constant, so that their mean is 1.
+
         A sparse column of which a share p of the rows has an entry, with variance v among these entries
         and mean m of them, has variance p (v + (1 - p) m^2). It is scaled to the variance
 
@@ -255,12 +279,16 @@ class Standardizer(nn.Module):
         variance that rows with an entry account for. Without zeros (p = 1) that is 1, as if the column
         were dense; for a bit p (1 - p), the bit as it is; for numbers with many zeros about p.
         """
-        if not sparse.issparse(X):
-            return cls(*column_moments(X, weight))
-        weight = np.ones(X.shape[0]) if weight is None else weight
-        mean, deviation, variance = _sparse_moments(X, weight)
+        if sparse.issparse(X):
+            weight = np.ones(X.shape[0]) if weight is None else weight
+            mean, deviation, variance = _sparse_moments(X, weight)
+        else:
+            mean, deviation = column_moments(X, weight)
+            variance = np.array([_dense_variance(X[:, j], weight) for j in range(X.shape[1])])
         gain = np.sqrt(variance / max(variance.mean(), np.finfo(float).tiny))
-        return cls(mean, deviation / np.where(gain > 0, gain, 1.0))
+        standardizer = cls(mean, deviation / np.where(gain > 0, gain, 1.0))
+        standardizer.variance = variance
+        return standardizer
 
     @classmethod
     def identity(cls, n_features):
@@ -330,7 +358,7 @@ class _Codes(_Part):
         self.register_buffer("high", torch.from_numpy(np.array(high, np.float64)))
 
     @staticmethod
-    def ends(values, mass, encoding):
+    def ends(values, mass, encoding, n_bins):
         """Choose where the codes of a column begin and end, from its distinct values and their weights."""
         raise NotImplementedError
 
@@ -340,11 +368,11 @@ class _Codes(_Part):
         raise NotImplementedError
 
     @classmethod
-    def fit(cls, columns, encoding):
+    def fit(cls, columns, encoding, n_bins):
         """Learn codes of this kind from the distinct values of each column, and the weights of these."""
         codes = [[np.empty(0)] * 5]
         for column, (values, mass) in columns.items():
-            low, high = cls.ends(values, mass, encoding)
+            low, high = cls.ends(values, mass, encoding, n_bins)
             if len(low):
                 coded = (1.0 * cls.between(values, *ends) for ends in zip(low, high, strict=True))
                 mean, variance = np.array([_weighted_moments(code, mass) for code in coded]).T
@@ -364,12 +392,12 @@ class _Indicators(_Codes):
     """1 where ``low < x <= high``, else 0: for each value of a column of few, or above cuts of others."""
 
     @staticmethod
-    def ends(values, mass, encoding):
+    def ends(values, mass, encoding, n_bins):
         between = _between(values)
         if 3 <= len(values) <= FEW_VALUES:
             return np.append(-np.inf, between), np.append(between, np.inf)
         if encoding == "thermometer" and len(values) > FEW_VALUES:
-            cuts = between[_cuts(mass)]
+            cuts = between[_cuts(mass, n_bins)]
             return cuts, np.full(len(cuts), np.inf)
         return np.empty(0), np.empty(0)
 
@@ -382,10 +410,10 @@ class _Ramps(_Codes):
     """Rise from 0 at `low` to 1 at `high`, through each part of a column of many values."""
 
     @staticmethod
-    def ends(values, mass, encoding):
+    def ends(values, mass, encoding, n_bins):
         if encoding != "piecewise" or len(values) <= FEW_VALUES:
             return np.empty(0), np.empty(0)
-        edges = np.unique(values[[0, *_cuts(mass), -1]])
+        edges = np.unique(values[[0, *_cuts(mass, n_bins), -1]])
         return edges[:-1], edges[1:]
 
     @staticmethod
@@ -534,9 +562,10 @@ class ColumnEncoder(nn.Module):
             Row weights, which count in the quantiles too; rows of weight 0 are as if absent.
         encoding : {"onehot", "thermometer", "piecewise"} or None, default="onehot"
             All give columns of three to ten distinct values an indicator of each. Longer columns have no
-            code ("onehot"), or are cut at the eight inner quantiles into nine parts: "thermometer" has an
-            indicator of being above each cut, "piecewise" a ramp through each part. Columns of one
-            or two values have no code, since it would say nothing new. None: no codes.
+            code ("onehot"), or are cut at quantiles into bins: "thermometer" has an indicator of being above
+            each cut, "piecewise" a ramp through each bin. There is a bin for every 50 rows, from 9 to 48 of
+            them, but at most some 1000 for all columns together. Columns of one or two values have no
+            code, since it would say nothing new. None: no codes.
         standardizer : Standardizer, default=None
             What is done to the columns themselves; None learns it.
         n_categories : dict of int to int, default=None
@@ -558,18 +587,22 @@ class ColumnEncoder(nn.Module):
         numeric = np.array([j for j in range(X.shape[1]) if j not in n_categories], np.int64)
         present = _share_present(X, weight)
         distinct = {j: _distinct(X[:, j], weight) for j in numeric} if encoding else {}
-        parts = {name: kind.fit(distinct, encoding) for name, kind in CODES.items()}
+        n_bins = choose_n_bins(X.shape[0] if weight is None else np.count_nonzero(weight), distinct)
+        parts = {name: kind.fit(distinct, encoding, n_bins) for name, kind in CODES.items()}
         parts["gaps"] = _Gaps.fit(numeric, present[numeric])
         parts["categories"] = _Categories.fit(X, weight, n_categories)
         chosen = numeric if n_categories else None
-        columns = Standardizer(plain.mean[numeric], plain.scale[numeric], chosen)
+        scale = plain.scale * np.sqrt(1 / plain.variance.mean()) if X.shape[1] else plain.scale
+        columns = Standardizer(plain.mean[numeric], scale[numeric], chosen)
         encoder = cls(columns=columns, **{name: part for name, part in parts.items() if part.n_inputs})
         coded = {int(column) for name in CODES for column in parts[name].column}
+        for name in CODES:
+            parts[name].scale.div_(torch.from_numpy(np.sqrt(plain.variance))[parts[name].column])
         # The gain brings the mean variance of all inputs back to 1, which LeCun's initialisation asks for. A
         # missing number is 0, and takes its share from the variance of its inputs.
         missing = parts["gaps"].mean.numpy()
-        variance = present[numeric].sum() + (missing * (1 - missing)).sum()
-        variance += CODE_DEVIATION**2 * (present[[*coded]].sum() + len(n_categories))
+        variance = (plain.variance * present)[numeric].sum() + (missing * (1 - missing)).sum()
+        variance += CODE_DEVIATION**2 * ((plain.variance * present)[[*coded]].sum() + len(n_categories))
         gain = np.sqrt(encoder.n_inputs / (variance or 1.0))  # 0: all values are missing
         for part in encoder.parts.values():
             part.get_buffer("scale").div_(gain)
@@ -608,6 +641,31 @@ class ColumnEncoder(nn.Module):
         """Join a buffer of the parts of these names."""
         parts = [part for name, part in self.parts.items() if name in names]
         return torch.cat([getattr(part, buffer) for part in parts] or [torch.empty(0)])
+
+
+def choose_n_bins(n_rows, distinct):
+    """Return the number of bins of a column of many values.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows with weight.
+    distinct : dict
+        The distinct values of each column of numbers, and their weights.
+
+    Returns
+    -------
+    n_bins : int
+
+    Examples
+    --------
+    >>> few, many = (np.arange(4), None), (np.arange(900), None)
+    >>> [choose_n_bins(1000, {0: few, 1: many}), choose_n_bins(9000, dict.fromkeys(range(40), many))]
+    [20, 25]
+    """
+    n_binned = sum(len(values) > FEW_VALUES for values, _ in distinct.values())
+    n_bins = min(n_rows // ROWS_PER_BIN, MOST_CODES // max(n_binned, 1))
+    return int(np.clip(n_bins, LEAST_BINS, MOST_BINS))
 
 
 def learn_encoder(X, weight, standardize, encoding, n_categories):
@@ -686,10 +744,10 @@ def _between(values):
     return np.where((between >= values[:-1]) & (between < values[1:]), between, values[:-1])
 
 
-def _cuts(mass):
+def _cuts(mass, n_bins):
     """Return the positions behind which quantiles cut a column of many values."""
     cumulated = np.cumsum(mass)
-    cuts = np.unique(np.searchsorted(cumulated, np.arange(1, N_BINS) / N_BINS * cumulated[-1]))
+    cuts = np.unique(np.searchsorted(cumulated, np.arange(1, n_bins) / n_bins * cumulated[-1]))
     return cuts[cuts < len(mass) - 1]
 
 

@@ -41,10 +41,42 @@ def standardized(X, weight=None, fit_on=None):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.uint8, bool])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
-def test_dense_columns_as_in_standard_scaler(dtype, weight):
+def test_dense_columns_as_in_standard_scaler_times_the_deviation_they_are_to_have(dtype, weight):
     X = np.abs(BASE).astype(dtype)
     expected = StandardScaler().fit_transform(X.astype(np.float64), sample_weight=weight)
+    variance = wanted_variance(X, weight)
+    expected *= np.sqrt(variance / variance.mean())
     assert_allclose(standardized(X, weight), expected, rtol=1e-9, atol=1e-9)
+
+
+def wanted_variance(X, weight=None):
+    """Return 4 p (1 - p) for columns of which a share p < 1/2 is not the most frequent value, else 1."""
+    rows = X if weight is None else X.repeat(weight, axis=0)
+    others = np.array([1 - np.unique(x, return_counts=True)[1].max() / len(x) for x in rows.T])
+    return np.where((others > 0) & (others < 0.5), 4 * others * (1 - others), 1.0)
+
+
+@LAWS
+@given(ones=st.lists(st.integers(1, 49), min_size=2, max_size=5), scale=st.floats(1e-3, 1e3))
+def test_a_rare_bit_makes_the_step_of_a_frequent_one(ones, scale):
+    """Scaled to variance 1, what one row in a hundred holds was larger than anything else, and overfitted."""
+    bits = (np.arange(100)[:, None] < ones) * scale
+    steps = np.ptp(standardized(bits), axis=0)
+    assert_allclose(steps, steps[0])
+    assert_allclose(standardized(bits).var(axis=0).mean(), 1)
+
+
+@pytest.mark.parametrize("encoding", [None, *ENCODINGS])
+def test_numbers_of_which_most_are_0_have_a_smaller_variance_with_their_codes(encoding):
+    counts = np.where(rng.uniform(size=200) < 0.9, 0, rng.integers(1, 40, 200))
+    X = np.column_stack([rng.normal(size=200), counts])
+    encoder = ColumnEncoder.fit(X, encoding=encoding)
+    variance = encoder(torch.as_tensor(X)).numpy().var(axis=0)
+    column = np.r_[0, 1, encoder.column.numpy()]
+    shares = [variance[column == j].sum() for j in range(2)]
+    codes_too = 1.25 if encoding in ("thermometer", "piecewise") else 1
+    assert_allclose(shares, codes_too * variance[0] * wanted_variance(X))
+    assert_allclose(variance.mean(), 1)
 
 
 def test_time_stamps_seconds_apart_stay_apart():
@@ -284,7 +316,7 @@ def test_inputs_keep_mean_0_and_variance_1_and_codes_have_a_quarter_of_their_col
     variance = inputs.var(axis=0)
     assert_allclose(inputs.mean(axis=0), 0, atol=1e-12)
     assert_allclose(variance.mean(), 1)
-    assert_allclose(variance[:4], variance[0])
+    assert_allclose(variance[:4], variance[0] * wanted_variance(X))
     for column in range(3):
         assert_allclose(variance[4:][encoder.column == column].sum(), variance[0] / 4)
 
@@ -293,9 +325,7 @@ def test_inputs_keep_mean_0_and_variance_1_and_codes_have_a_quarter_of_their_col
 def test_one_or_two_values_have_no_code(encoding):
     encoder = ColumnEncoder.fit(MIXED[:, 3:], encoding=encoding)
     assert encoder.n_inputs == 2
-    assert torch.equal(
-        encoder(torch.as_tensor(MIXED[:, 3:])), Standardizer.fit(MIXED[:, 3:])(torch.as_tensor(MIXED[:, 3:]))
-    )
+    assert_allclose(encoder(torch.as_tensor(MIXED[:, 3:])), standardized(MIXED[:, 3:]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
