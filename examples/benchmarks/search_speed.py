@@ -2,11 +2,13 @@
 
     python examples/benchmarks/search_speed.py
     python examples/benchmarks/search_speed.py --sets iris --networks "conic 256" --halving
+    SKSNN_DATA=... python examples/benchmarks/search_speed.py --sets steel-plates --networks "rectangular 32"
 
-A search has 96 candidates on 4 folds: four learning rates, three decays, two rates of dropout, four depths.
-Both ways have the same folds, seeds and workers (--jobs), and are run in turn; the figures are medians over
---repeats runs. Numbers of epochs and all else are the estimator's defaults, with one network a candidate.
-Scores agree to rounding, which is printed beside. --halving adds a search by halving over epochs.
+Sets are scikit-learn's, or those of UCI by name. A search has 96 candidates on 4 folds: four learning rates
+(--lrs), three decays, two rates of dropout, four depths. Both ways have the same folds, seeds and workers
+(--jobs), and are run in turn; the figures are medians over --repeats runs. Numbers of epochs and all else are
+the estimator's defaults, with one network a candidate. Scores agree to rounding, which is printed beside.
+--halving adds a search by halving over epochs.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.model_selection import GridSearchCV
 
 from sksnn import SNNClassifier
+from sksnn.datasets import load_uci
 from sksnn.model_selection import SNNGridSearchCV, SNNHalvingGridSearchCV
 
 SETS = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
@@ -40,6 +43,11 @@ GRID = {
 }
 
 
+def load(name):
+    """Return X and y of a set."""
+    return SETS[name](return_X_y=True) if name in SETS else load_uci(name, return_X_y=True)
+
+
 def timed(search, X, y):
     """Return the time of a search without its refit, and its scores."""
     start = time.perf_counter()
@@ -51,7 +59,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=[*SETS])
+    parser.add_argument("--sets", nargs="+", metavar="NAME", default=[*SETS], help="default: scikit-learn's")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
@@ -70,7 +78,7 @@ def main():
             *load_iris(return_X_y=True)
         )
     for name in arguments.sets:
-        X, y = SETS[name](return_X_y=True)
+        X, y = load(name)
         for network in arguments.networks:
             snn = SNNClassifier(n_estimators=1, random_state=0, **NETWORKS[network])
             seconds, results = {way: [] for way in ways}, {}
