@@ -449,3 +449,15 @@ def test_a_constant_sparse_column_of_rows_with_weight_is_exactly_constant(seed):
     rows = sparse.csr_matrix(np.column_stack([np.full(1000, 3.7), np.arange(1000.0) % 7]))
     scaled = Standardizer.fit(rows, weight)(torch.from_numpy(rows.toarray()))
     assert (scaled[:, 0] == 0).all() and (scaled[:, 1] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "n_bins"), [(449, 2, 9), (1000, 2, 20), (9000, 2, 48), (9000, 30, 17)]
+)
+def test_more_rows_have_finer_bins_and_many_columns_coarser_ones(n_rows, n_columns, n_bins):
+    X = np.random.default_rng(0).normal(size=(n_rows, n_columns))
+    encoder = ColumnEncoder.fit(X, encoding="piecewise")
+    assert encoder.n_inputs == n_columns * (1 + n_bins)
+    assert_allclose(coded(encoder, X[:1]).sum(), sum((X < X[0]).mean(axis=0)) * n_bins, atol=0.2 * n_columns)
+    absent = np.vstack([X, X]), np.r_[np.ones(n_rows), np.zeros(n_rows)]
+    assert ColumnEncoder.fit(*absent, encoding="piecewise").n_inputs == encoder.n_inputs

@@ -20,7 +20,9 @@ sets, would say.
 """
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -28,11 +30,15 @@ from defaults import is_first_half, judge, score_cut
 from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
 from sklearn.utils import Bunch
 
-from sksnn import SNNClassifier, SNNRegressor
+from sksnn import SNNClassifier, SNNRegressor, encodings
 from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
 
 RESAMPLES = 2000
 GROUPS = (0, 200, 1000, np.inf)  # training rows
+
+# What is no parameter of the estimators, but a constant or a function of `sksnn.encodings`.
+NINE_BINS = {"MOST_BINS": 9}
+VARIANCE_1 = {"_dense_variance": lambda values, weight: 1.0}
 
 CODES = ("onehot", "piecewise")
 MIXED = {"n_estimators": 8, "encoding": CODES}
@@ -44,6 +50,9 @@ START = {
 CANDIDATES = {
     "classification": {
         "choice": {},
+        "nine bins": NINE_BINS,
+        "variance 1": VARIANCE_1,
+        "nine bins, variance 1": NINE_BINS | VARIANCE_1,
         "decay by epochs": {"n_estimators": 1},
         "8 one-hot": {**MIXED, "encoding": "onehot"},
         "8 piecewise": {**MIXED, "encoding": "piecewise"},
@@ -54,9 +63,14 @@ CANDIDATES = {
         "8 mixed, 4 x 128": {**MIXED, "layer_form": "rectangular", "n_units": 128},
         "8 mixed, bootstrap": {**MIXED, "bootstrap": True},
         "8 mixed, early stopping": {**MIXED, "early_stopping": True},
+        "8 mixed, input dropout 0.1": {**MIXED, "input_dropout": 0.1},
+        "16 mixed": {**MIXED, "n_estimators": 16},
+        "piecewise": {"encoding": "piecewise"},
     },
     "regression": {
         "choice": {},
+        "nine bins": NINE_BINS,
+        "variance 1": VARIANCE_1,
         "8 alike, all rows": {**NUMBERS, "encoding": "piecewise", "early_stopping": False},
         "8 mixed, all rows": {**NUMBERS, "early_stopping": False},
         "8 alike, early stopping": {**NUMBERS, "encoding": "piecewise"},
@@ -108,7 +122,14 @@ TASKS = {
 def run_one(task, name, fold, parameters, n_rows):
     """Fit one candidate on one fold, cut to `n_rows` training rows, on one thread."""
     Estimator, score, _ = TASKS[task]
-    return score_cut(Estimator(random_state=fold, **parameters), load(task, name), fold, n_rows, score)
+    patches = {key: value for key, value in parameters.items() if hasattr(encodings, key)}
+    estimator = Estimator(
+        random_state=fold, **{key: value for key, value in parameters.items() if key not in patches}
+    )
+    with ExitStack() as stack:
+        for key, value in patches.items():
+            stack.enter_context(patch.object(encodings, key, value))
+        return score_cut(estimator, load(task, name), fold, n_rows, score)
 
 
 def keys_of(task, n_folds, least, most):
