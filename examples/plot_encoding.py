@@ -35,9 +35,10 @@ grid = np.linspace(0, 8, 500)
 # Three codes, learned from the rows
 # ----------------------------------
 #
-# "thermometer" has an indicator of being above each of eight quantiles, "piecewise" a ramp across each of the
-# nine parts between them. A column with few distinct values, here the number rounded to multiples of 4, gets
-# one indicator per value in every encoding, including "onehot". Where there are many rows, edges are close.
+# "thermometer" has an indicator of being above each of eight quantiles (more for 500 rows or more), "piecewise"
+# a ramp across each of the nine bins between them. A column with few distinct values, here the number rounded
+# to multiples of 4, gets one indicator per value in every encoding, including "onehot". Where there are many
+# rows, edges are close.
 
 columns = {"onehot": np.round(x / 4) * 4, "thermometer": x, "piecewise": x}
 codes = {}

@@ -29,7 +29,7 @@ GATHERED_ELEMENTS = 2**18
 TABLE_ELEMENTS = 2**24
 
 # The largest number of encoded values that a host keeps, half a gigabyte in float32. Of more rows the
-# codes, at most nine times as large as X, are computed again in each epoch.
+# codes are computed again in each epoch.
 CODED_ELEMENTS = 2**27
 
 

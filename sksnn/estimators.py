@@ -63,16 +63,16 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         of more than 255 in a column all others than the 254 most frequent are one input. Categories that
         `fit` has not seen count as missing.
     standardize : bool, default=True
-        Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
-        are centred too, but those with few entries get a smaller variance than the others
-        (`sksnn.encodings.Standardizer.fit`).
+        Whether to centre and scale the columns: SNNs need inputs of mean 0 and, on average, variance 1.
+        Columns of which most rows hold one value get a smaller variance than the others, and so do sparse
+        columns with few entries (`sksnn.encodings.Standardizer.fit`).
     encoding : {"auto", "onehot", "thermometer", "piecewise"}, None or tuple of these, default="auto"
         Codes, which are further inputs computed from each column. `fit` learns their edges from the
         training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
-        column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
-        adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
-        (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
-        dealt out to the members in turn. "auto" is the choice measured to be best: several members take
+        column of more values "onehot" adds no code; the others cut it at quantiles into 9 to 48 bins, one
+        for every 50 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
+        0 to 1 across each bin (Gorishniy et al., 2022). With None and for sparse X there are no codes. A
+        tuple is dealt out to the members in turn. "auto" is the choice measured to be best: several members take
         "onehot" and "piecewise" in turn; one network has "onehot", or "piecewise" for more than 5 000
         training rows (counted as for `n_units`). It is None for more than 100 columns of more than two
         values and for a callable `architecture`.
@@ -583,16 +583,16 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         of more than 255 in a column all others than the 254 most frequent are one input. Categories that
         `fit` has not seen count as missing.
     standardize : bool, default=True
-        Whether to centre and scale the columns: SNNs need inputs of mean 0 and variance 1. Sparse columns
-        are centred too, but those with few entries get a smaller variance than the others
-        (`sksnn.encodings.Standardizer.fit`).
+        Whether to centre and scale the columns: SNNs need inputs of mean 0 and, on average, variance 1.
+        Columns of which most rows hold one value get a smaller variance than the others, and so do sparse
+        columns with few entries (`sksnn.encodings.Standardizer.fit`).
     encoding : {"auto", "onehot", "thermometer", "piecewise"}, None or tuple of these, default="auto"
         Codes, which are further inputs computed from each column. `fit` learns their edges from the
         training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
-        column of more values "onehot" adds no code; the others cut it at eight quantiles: "thermometer"
-        adds an indicator of being above each cut, "piecewise" a ramp from 0 to 1 across each part
-        (Gorishniy et al., 2022). With None and for sparse X there are no codes. A tuple is
-        dealt out to the members in turn. "auto" is the choice measured to be best: several members take
+        column of more values "onehot" adds no code; the others cut it at quantiles into 9 to 48 bins, one
+        for every 50 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
+        0 to 1 across each bin (Gorishniy et al., 2022). With None and for sparse X there are no codes. A
+        tuple is dealt out to the members in turn. "auto" is the choice measured to be best: several members take
         "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns of
         more than two values and for a callable `architecture`.
     optimizer : str or type, default="adamw"
