@@ -17,8 +17,8 @@ EARLY_STOPPING_ROWS = 10_000
 # Fewer rows are not divided into folds of members by themselves.
 FEWEST_IN_FOLDS = 20
 
-# encoding="auto" leaves wider rows alone: with nine codes or more for each column, most weights of the network
-# would be in its first layer. Columns of two values, which have no code, are not counted.
+# encoding="auto" leaves wider rows alone: with nine codes for each column, or more, most weights of the
+# network would be in its first layer. Columns of two values, which have no code, are not counted.
 MOST_ENCODED_COLUMNS = 100
 
 # The classifier's "auto": up to this number of training rows 256 units, and one-hot codes

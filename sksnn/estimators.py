@@ -72,8 +72,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         column of more values "onehot" adds no code; the others cut it at quantiles into 9 to 48 bins, one
         for every 50 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
         0 to 1 across each bin (Gorishniy et al., 2022). With None and for sparse X there are no codes. A
-        tuple is dealt out to the members in turn. "auto" is the choice measured to be best: several members take
-        "onehot" and "piecewise" in turn; one network has "onehot", or "piecewise" for more than 5 000
+        tuple is dealt out to the members in turn. "auto" is what was best in measurements: several members
+        take "onehot" and "piecewise" in turn; one network has "onehot", or "piecewise" for more than 5 000
         training rows (counted as for `n_units`). It is None for more than 100 columns of more than two
         values and for a callable `architecture`.
     optimizer : str or type, default="adamw"
@@ -592,8 +592,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         column of more values "onehot" adds no code; the others cut it at quantiles into 9 to 48 bins, one
         for every 50 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
         0 to 1 across each bin (Gorishniy et al., 2022). With None and for sparse X there are no codes. A
-        tuple is dealt out to the members in turn. "auto" is the choice measured to be best: several members take
-        "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns of
+        tuple is dealt out to the members in turn. "auto" is what was best in measurements: several members
+        take "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns of
         more than two values and for a callable `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
