@@ -593,8 +593,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         for every 50 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
         0 to 1 across each bin (Gorishniy et al., 2022). With None and for sparse X there are no codes. A
         tuple is dealt out to the members in turn. "auto" is what was best in measurements: several members
-        take "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns of
-        more than two values and for a callable `architecture`.
+        take "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns
+        of more than two values and for a callable `architecture`.
     optimizer : str or type, default="adamw"
         Lower-case name of an optimizer in ``torch.optim`` ("adam", "adamw", "sgd", "nadam", ...), or
         a class.
