@@ -68,16 +68,13 @@ def run(page):
             plt.close("all")
 
 
-def run_apart(block):
-    """Run a block in a process of its own; return its output."""
+def run_apart(block, folder):
+    """Run a block in a process of its own, in a folder; return its output."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "block.py")
-        script.write_text("\n" * block.line + block.code, encoding="utf-8")
-        command = [sys.executable, script]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-        )
+    script = Path(folder, "block.py")
+    script.write_text("\n" * block.line + block.code, encoding="utf-8")
+    command = [sys.executable, script]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise RuntimeError(f"{block.page}, line {block.line}:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -127,7 +124,7 @@ def run_all_apart(page):
     """Run each block of a page in a process of its own; what cannot run here keeps what is shown."""
     for block in blocks(page):
         try:
-            printed = run_apart(block)
+            printed = run_apart(block, os.curdir)
         except RuntimeError as error:
             print(error, file=sys.stderr)
             printed = block.shown or ""

@@ -1,6 +1,7 @@
 """Python blocks of README.md and the site's pages run; the site leaves out no page and no public name."""
 
 import importlib.util
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -152,6 +153,20 @@ def test_writing_a_page_changes_outputs_only(tmp_path):
 )
 def test_outputs_agree_if_words_are_the_same_and_numbers_close(shown, printed, agree):
     assert outputs.agree(shown, printed) == agree
+
+
+TABLE = """age,income,town,member,buys
+31,,Rome,False,False
+64,48000,Linz,True,True
+"""
+
+
+def test_the_scripts_about_a_csv_file_run_in_processes_of_their_own(tmp_path):
+    (tmp_path / "customers.csv").write_text(TABLE + TABLE.split("\n", 1)[1] * 30)
+    scripts = {block.code.split("\n")[0]: block for block in outputs.blocks(DOCS / "tables.md")}
+    assert outputs.run_apart(scripts["# train.py"], tmp_path).startswith("accuracy 1.00")
+    answer = json.loads(outputs.run_apart(scripts["# serve.py"], tmp_path))
+    assert answer["buys"] is True and 0.9 < answer["probability"] <= 1
 
 
 # ---------------------------------------------------------------- the site

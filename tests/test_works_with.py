@@ -24,7 +24,7 @@ def imported(code):
 
 @pytest.mark.skipif(SKLEARN < parse_version("1.8"), reason="other packages want a newer scikit-learn")
 @pytest.mark.parametrize("block", blocks())
-def test_a_block_runs_and_prints_what_the_page_shows(block):
+def test_a_block_runs_and_prints_what_the_page_shows(block, tmp_path):
     for name in {module.split(".")[0] for module in imported(block.code)}:
         pytest.importorskip(name, reason=f"{name} is not installed")
-    assert not outputs.differences(block, outputs.run_apart(block))
+    assert not outputs.differences(block, outputs.run_apart(block, tmp_path))
