@@ -2,11 +2,13 @@
 
     SKSNN_DATA=... python examples/paper/choice.py classification choice.csv --jobs 2
     SKSNN_DATA=... python examples/paper/choice.py regression choice_regression.csv --jobs 2
+    SKSNN_DATA=... python examples/paper/choice.py edges choice_edges.csv --rows 2000
 
 A candidate is the estimator with its defaults but for a few parameters; START is the one network that it was
 before. All candidates are run on all UCI sets of at most --rows training rows. For regression they are run on
 the regression sets, cut to so many rows, and on the UCI sets, of which the column with the most values is
-predicted from the others and the classes: most are noisy.
+predicted from the others and the classes: most are noisy. "edges" are classes whose edges are parallel to the
+axes: rows of regression sets, labelled by a random tree.
 
 The tables compare each candidate with the --reference (by default with START): mean scores, wins and losses,
 the share of 2 000 bootstrap resamples of the *sets* in which it is better, and for sets of a few, some and
@@ -28,6 +30,8 @@ import numpy as np
 import pandas as pd
 from defaults import is_first_half, judge, score_cut
 from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.utils import Bunch
 
 from sksnn import SNNClassifier, SNNRegressor, encodings
@@ -46,6 +50,7 @@ NUMBERS = {"n_estimators": 8, "encoding": ("piecewise", None), "early_stopping":
 START = {
     "classification": {"n_estimators": 1, "weight_decay": 0.3},
     "regression": {"n_estimators": 1},
+    "edges": {"n_estimators": 1},
 }
 CANDIDATES = {
     "classification": {
@@ -81,6 +86,12 @@ CANDIDATES = {
             "optimizer_params": {"betas": (0.9, 0.95)},
         },
     },
+    "edges": {
+        "choice": {},
+        "nine bins": NINE_BINS,
+        "piecewise": {"encoding": "piecewise"},
+        "RandomForest": RandomForestClassifier(500),
+    },
 }
 
 
@@ -97,10 +108,33 @@ def load_column(name):
     return Bunch(X=X, y=data.X[:, j], folds=folds, n_values=counts[j])
 
 
+def load_edges(name, n_rows=4000, depth=6):
+    """Label rows of a regression set with four classes, by a tree of random columns and quantiles."""
+    rng = np.random.default_rng(0)
+    data = load_regression(name)
+    X = data.X[rng.permutation(len(data.X))[:n_rows]]
+    y = np.zeros(len(X), dtype=int)
+
+    def grow(rows, level):
+        column = X[rows, rng.integers(X.shape[1])]
+        below = column <= np.quantile(column, rng.uniform(0.2, 0.8))
+        if level == 0 or len(rows) < 20 or below.all():
+            y[rows] = rng.integers(4)
+            return
+        grow(rows[below], level - 1)
+        grow(rows[~below], level - 1)
+
+    grow(np.arange(len(X)), depth)
+    half = np.array_split(np.arange(len(X)), 2)
+    return Bunch(X=X, y=y, folds=[half, half[::-1]])
+
+
 def names_of(task):
     """List the sets of a task; columns of UCI sets if they have at least 20 values and 100 rows."""
     if task == "classification":
         return uci_names()
+    if task == "edges":
+        return [name for name in regression_names() if len(load_regression(name).y) >= 3000]
     columns = {name: load_column(name) for name in uci_names()}
     usable = [name for name, data in columns.items() if data.n_values >= 20 and len(data.y) >= 100]
     return [*regression_names(), *(f"{name} (column)" for name in usable)]
@@ -108,27 +142,29 @@ def names_of(task):
 
 def load(task, name):
     """Load a set as a Bunch of X, y and folds."""
-    if task == "classification":
-        return load_uci(name)
+    if task != "regression":
+        return load_uci(name) if task == "classification" else load_edges(name)
     return load_column(name.removesuffix(" (column)")) if name.endswith(")") else load_regression(name)
 
 
 TASKS = {
     "classification": (SNNClassifier, score_classifier, ("accuracy", "log_loss", "auc", "seconds")),
     "regression": (SNNRegressor, score_regressor, ("r2", "error", "seconds")),
+    "edges": (SNNClassifier, score_classifier, ("accuracy", "log_loss", "auc", "seconds")),
 }
 
 
-def run_one(task, name, fold, parameters, n_rows):
+def run_one(task, name, fold, candidate, n_rows):
     """Fit one candidate on one fold, cut to `n_rows` training rows, on one thread."""
     Estimator, score, _ = TASKS[task]
-    patches = {key: value for key, value in parameters.items() if hasattr(encodings, key)}
-    estimator = Estimator(
-        random_state=fold, **{key: value for key, value in parameters.items() if key not in patches}
-    )
+    changed = candidate if isinstance(candidate, dict) else {}
+    estimator = Estimator() if isinstance(candidate, dict) else clone(candidate)
+    patches = {key: changed[key] for key in changed if hasattr(encodings, key)}
+    parameters = {key: changed[key] for key in changed if key not in patches}
     with ExitStack() as stack:
         for key, value in patches.items():
             stack.enter_context(patch.object(encodings, key, value))
+        estimator.set_params(random_state=fold, **parameters)
         return score_cut(estimator, load(task, name), fold, n_rows, score)
 
 
