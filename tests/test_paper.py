@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from conftest import unfinished
 from numpy.testing import assert_allclose
+from sklearn.tree import DecisionTreeClassifier
+
+from sksnn import encodings
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("matplotlib")
@@ -275,6 +278,24 @@ def test_large_sets_beside_those_of_uci_are_for_choosing():
     assert np.bincount(data.y) == pytest.approx(len(data.y) / 4, rel=0.01)
     row, image = defaults.load_large("mnist").X[7], defaults.load_mnist().X[7].reshape(28, 28)
     assert_allclose(row[3::7], [image[4 * i : 4 * i + 4, 12:16].mean() for i in range(7)], rtol=1e-5)
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
+def test_edges_are_those_of_a_tree():
+    data = load_script("choice").load_edges("kin8nm")
+    tree = DecisionTreeClassifier(random_state=0).fit(data.X, data.y)
+    assert tree.score(data.X, data.y) == 1 and tree.get_n_leaves() < 500  # a leaf for each row would be 4 000
+    assert np.bincount(data.y).min() > 100
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
+def test_a_candidate_changes_constants_for_its_own_fits(monkeypatch):
+    choice, seen = load_script("choice"), []
+    monkeypatch.setattr(choice, "score_cut", lambda model, *args: seen.append((model, encodings.MOST_BINS)))
+    choice.run_one("regression", "kin8nm", 3, {**choice.NINE_BINS, "n_units": 8}, 100)
+    choice.run_one("edges", "kin8nm", 3, choice.CANDIDATES["edges"]["RandomForest"], 100)
+    assert [bins for _, bins in seen] == [9, 48] and encodings.MOST_BINS == 48
+    assert [model.random_state for model, _ in seen] == [3, 3] and seen[0][0].n_units == 8
 
 
 def test_a_lever_has_to_pass_both_scores():
