@@ -36,7 +36,12 @@ from sksnn.metrics import masked_roc_auc_score
 # of 0 and 1, its MACCS keys: does the molecule have a ring of six atoms, a nitrogen, ...? ``Y`` has a column
 # for each assay: 1 if the compound is active in it, 0 if it is not, and NaN if that is not known.
 
-data = np.load(Path(__file__).parent / "data" / "tox21_excerpt.npz")
+path = Path("data/tox21_excerpt.npz")
+# sphinx_gallery_start_ignore
+if "__file__" in globals():  # a script, which may be run from any folder
+    path = Path(__file__).parent / path
+# sphinx_gallery_end_ignore
+data = np.load(path)
 assays = data["assays"].tolist()
 X = np.unpackbits(data["keys"], axis=1, count=166).astype(float)
 Y = np.where(data["labels"] < 0, np.nan, data["labels"])
