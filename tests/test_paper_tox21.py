@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import unfinished
 from scipy import sparse
 from sklearn.base import clone
 
@@ -209,6 +210,58 @@ def test_what_is_watched_reaches_the_network(monkeypatch, tmp_path, watches):
     watched = (smiles[:2], y[:2]) if watches else None
     tox21.run_split(("fold 0", (smiles, y), watched, (smiles[2:], y[2:])), args, records, None)
     assert seen == [(watches, {"X_val": 2, "y_val": 2} if watches else {})]
+
+
+@unfinished
+def test_settings_are_chosen_by_folds_or_by_what_is_watched():
+    """A candidate that learns nothing is not chosen; watched rows of turned labels choose the other one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 4)).astype(np.float32)
+    y = (X[:, [0, 1]] > 0).astype(float)
+    y[::5, 1] = np.nan
+    parts, settings = np.arange(120) % 4 - 1, {"n_estimators": 1, "max_epochs": 15}
+    candidates = [{"lr": 0.01}, {"lr": 1e-9}]
+    assert tox21.tune(X, y, parts, {}, settings, candidates, "cpu") == candidates[0]
+    watched = {"X_val": X[:30], "y_val": 1 - y[:30]}
+    assert tox21.tune(X, y, parts, watched, settings, candidates, "cpu") == candidates[1]
+
+
+def test_what_is_chosen_is_fitted_to_all_training_rows(monkeypatch, tmp_path):
+    """Once for all seeds, each network for itself, and without the scored rows."""
+    tuned, fitted = [], []
+
+    def tune(X, y, parts, watched, settings, candidates, device):
+        tuned.append((settings["architecture"], len(X), parts.tolist(), candidates))
+        return {"n_units": len(tuned)}
+
+    def record(X, y, X_scored, settings, seed, device, watched):
+        fitted.append((settings["architecture"], settings["n_units"], seed))
+        return np.full((len(X_scored), 12), 0.5)
+
+    monkeypatch.setattr(tox21, "tune", tune)
+    for method in ("SNN", "SNN, tuned", "BatchNorm, tuned"):
+        monkeypatch.setitem(tox21.METHODS, method, record)
+    networks = ["--networks", "SNN", "BatchNorm"]
+    options = ["--seeds", "2", "--forests", "0", "--ensembles", "0", "--tune", "3", *networks]
+    monkeypatch.setattr(sys, "argv", ["tox21.py", str(tmp_path / "results.csv"), *options])
+    args = tox21.parse_arguments()
+    smiles, y = np.array(["CCO", "CCN", "CCC", "CCCC"]), np.tile([[0.0], [1.0], [0.0], [1.0]], 12)
+    training = (smiles, y, np.zeros(4, bool), np.array([0, 1, 2, 2]), smiles)
+    records = tox21.Records(args.results, tox21.KEYS, (*tox21.ASSAYS, "mean", "seconds"))
+    split = ("fold 2", (smiles[:2], y[:2]), None, (smiles[2:], y[2:]))
+    monkeypatch.setitem(tox21.SNN, "architecture", "snn")
+    tox21.run_split(split, args, records, None, training)
+    drawn = tox21.draw_settings("tox21", 3)
+    assert tuned == [(kind, 2, [0, 1], drawn) for kind in ("snn", "batchnorm")]
+    of_tuned = [("snn", 1, 0), ("snn", 1, 1), ("batchnorm", 2, 0), ("batchnorm", 2, 1)]
+    assert fitted == [("snn", 512, 0), ("snn", 512, 1), *of_tuned]
+    assert set(records.frame()["method"]) == {"SNN", "SNN, tuned", "BatchNorm, tuned"}
+
+
+def test_parts_are_those_of_the_published_folds():
+    smiles, folds = np.array(["C", "CC", "CO", "CN"]), np.array([0, 3, -1, -1])
+    training = (smiles, None, np.array([False, False, True, False]), folds, None)
+    assert tox21.parts_of(["CN", "CO", "CC"], training).tolist() == [-1, 5, 3]
 
 
 @pytest.mark.parametrize("name", ["compounds.csv", "compounds.csv.gz", "compounds"])

@@ -15,6 +15,11 @@ with 0, 1 or nothing. Predictions are written next to the results, with or witho
 With --watch-leaderboard either command does what the paper did: it trains on the training compounds only, and
 stops when the loss on the leaderboard compounds no longer falls.
 
+--tune N adds an SNN whose settings are chosen among N of the paper's 504 (the search space "tox21", in an
+order that is drawn once), by the mean AUC of the folds that it may train on, or of the leaderboard compounds
+with --watch-leaderboard; never by scored rows. --networks gives the paper's other networks the same choice.
+The space has networks of up to 32 layers of 2048 units, which take a CPU hours.
+
 No compound is both scored and trained on: training rows with the same parent (by InChIKey, without salts and
 charges) as a scored row are dropped, and their number is printed. Training rows of the same compound are
 merged into one. Its labels are those of the majority, or missing on a tie. Compounds without a published fold
@@ -37,13 +42,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from records import Records, versions
+from records import NETWORKS, Records, draw_settings, search, versions
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import PredefinedSplit
 
 from sksnn import SNNClassifier
 from sksnn.datasets import load_tox21
-from sksnn.metrics import masked_roc_auc_score
+from sksnn.metrics import masked_roc_auc_score, masked_roc_auc_scorer
 
 # Chosen with the folds and the leaderboard compounds; see docs/paper_appendix.md.
 SNN = {
@@ -182,7 +188,50 @@ def predict_forest(X, y, X_scored, settings, seed, device, watched):
     return proba
 
 
-METHODS = {"SNN": predict_snn, "SNN, members": predict_snn, "RandomForest": predict_forest}
+TUNED = ", tuned"
+METHODS = {"SNN": predict_snn, "SNN, members": predict_snn, "RandomForest": predict_forest} | {
+    network + TUNED: predict_snn for network in NETWORKS
+}
+
+
+def tune(X, y, parts, watched, settings, candidates, device):
+    """Choose among candidates, which change the settings of a network, by the mean of the assays' AUCs.
+
+    Parameters
+    ----------
+    X, y : ndarray
+        Training rows. Their columns have seen the compounds of all parts, but no labels.
+    parts : ndarray
+        The part of each row; each is validated upon in turn, but for -1.
+    watched : dict
+        X_val and y_val, to stop early and to validate by in place of parts; or nothing.
+    settings : dict
+        Of the network.
+    candidates : list of dict
+    device : str
+
+    Returns
+    -------
+    chosen : dict
+        The best candidate.
+    """
+    cv = PredefinedSplit(parts)
+    if watched:
+        n, n_watched = len(y), len(watched["y_val"])
+        X, y = np.concatenate([X, watched["X_val"]]), np.concatenate([y, watched["y_val"]])
+        cv = [(np.arange(n), np.arange(n, n + n_watched))]
+    snn = SNNClassifier(**settings, device=device, random_state=0)
+    results = search(snn, candidates, X, y, cv, masked_roc_auc_scorer, **watched)
+    best = np.nanargmax(results["mean_test_score"])
+    print(f"  chosen: {results['params'][best]}, mean AUC {results['mean_test_score'][best]:.4f}", flush=True)
+    return results["params"][best]
+
+
+def parts_of(smiles, training):
+    """Return the part of each training row: its published fold, 5 for a leaderboard compound, or -1."""
+    known, _, is_leaderboard, folds, _ = training
+    part = dict(zip(known, np.where(is_leaderboard, 5, folds), strict=True))
+    return np.array([part[each] for each in smiles])
 
 
 def import_features():
@@ -199,10 +248,10 @@ def import_features():
     return tox21_features
 
 
-def run_split(split, args, records, cache):
-    """Run the fits of a split that are not in the records; the features are computed once."""
+def run_split(split, args, records, cache, training=None):
+    """Run the fits of a split that are not in the records; features and settings are found once."""
     name, (smiles, y), watched, (scored_smiles, scored_y) = split
-    X = None
+    X, chosen = None, {}
     for method, key, settings, predictions in fits(name, args):
         if key in records and (predictions is None or predictions.exists()):
             continue
@@ -212,6 +261,10 @@ def run_split(split, args, records, cache):
             X, X_scored = features.fit_transform(smiles), features.transform(scored_smiles)
             to_watch = {"X_val": features.transform(watched[0]), "y_val": watched[1]} if watched else {}
             print(f"  {X.shape[1]} columns, {time.perf_counter() - start:.0f} s", flush=True)
+        if method.endswith(TUNED) and method not in chosen:
+            candidates, parts = draw_settings("tox21", args.tune), parts_of(smiles, training)
+            chosen[method] = tune(X, y, parts, to_watch, settings, candidates, args.device)
+        settings = settings | chosen.get(method, {})
         start = time.perf_counter()
         proba = METHODS[method](X, y, X_scored, settings, int(key[2]), args.device, to_watch)
         seconds = time.perf_counter() - start
@@ -233,11 +286,14 @@ def fits(name, args):
     one |= {"max_epochs": args.epochs} if args.epochs else {}
     forest = {"n_estimators": args.trees} if args.trees else FOREST
     chosen = {"SNN": one, "SNN, members": {**one, "n_estimators": args.members}, "RandomForest": forest}
+    if args.tune:
+        chosen |= {name + TUNED: {**one, "architecture": NETWORKS[name]} for name in args.networks}
     for method, settings in chosen.items():
         # With --watch-leaderboard and a test file, forests, too, are trained without the leaderboard
         # compounds.
         lacks_some = bool(args.test) and args.watch_leaderboard
         differs = ["without leaderboard"] * lacks_some + ["with duplicates"] * args.keep_duplicates
+        differs += [f"the best of {args.tune}"] * method.endswith(TUNED)
         said = json.dumps([settings, FEATURES, args.rows, *differs])
         code = hashlib.sha256(said.encode()).hexdigest()[:8]
         fewer = {"SNN, members": args.ensembles, "RandomForest": args.forests}
@@ -300,6 +356,17 @@ def parse_arguments():
     parser.add_argument("--trees", type=int, help=f"of a forest; default: {FOREST['n_estimators']}")
     parser.add_argument("--rows", type=int, help="training and leaderboard rows to read; default: all")
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--tune", type=int, default=0, metavar="N", help="choose among N settings; default: no choice"
+    )
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=["SNN"],
+        choices=list(NETWORKS),
+        metavar="NAME",
+        help=f"networks for --tune, of {', '.join(NETWORKS)}; default: SNN",
+    )
     return parser.parse_args()
 
 
@@ -319,7 +386,7 @@ def main():
     names = []
     for split in make_splits(training, test, args.watch_leaderboard, args.keep_duplicates):
         names.append(split[0])
-        run_split(split, args, records, cache)
+        run_split(split, args, records, cache, training)
     table = make_table(records, args, names)
     path = args.results.with_name(f"{args.results.stem}_{'test_' if args.test else ''}table.csv")
     table.to_csv(path, float_format="%.4f")
