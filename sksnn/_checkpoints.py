@@ -21,7 +21,8 @@ class Checkpoints:
     Parameters
     ----------
     folder : str or path
-        Made if it is not there. Workers may have another working directory: its path is made absolute.
+        Made if it is not there; "~" is the home. Workers may have another working directory: its path is
+        made absolute.
     *common
         What all results depend on; anything that can be pickled.
 
@@ -32,7 +33,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder, *common):
-        self.folder = Path(folder).resolve()
+        self.folder = Path(folder).expanduser().resolve()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,6 +1,6 @@
 """A fit that goes on from its last whole epoch after it was interrupted or killed: `checkpoint_dir`."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from . import _device
@@ -57,7 +57,6 @@ class Progress:
 
     def __init__(self, folder):
         self.folder = folder
-        folder.mkdir(exist_ok=True)
         found = (read(path) for path in reversed(self._files()))
         self.state = next((state for state in found if state is not None), None)
 
@@ -105,12 +104,16 @@ class Progress:
                 "losses": [(member.losses, member.best_losses) for member in training.members],
                 "best": best and _device.to_numpy_state(best.state()),
             }
-        write(self.folder / f"epoch-{n_done:06d}", state)
+        # An equal fit that ends at the same time removes the folder, and files in it.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            write(self.folder / f"epoch-{n_done:06d}", state)
         for path in self._files()[:-N_KEPT]:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def remove(self):
-        """Delete the folder."""
-        for path in self.folder.iterdir():
-            path.unlink()
-        self.folder.rmdir()
+        """Delete what a fit has written, and the folder if nothing else is in it."""
+        for path in [*self._files(), *self.folder.glob("*.part")]:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()

@@ -396,7 +396,7 @@ def _model_with(estimator, member):
     """Return the model of a fitted estimator that has such a member."""
     check_estimator(estimator)
     n_members = len(estimator._model.members)
-    if not isinstance(member, Integral) or not 0 <= member < n_members:
+    if not isinstance(member, Integral) or not 0 <= int(member) < n_members:
         raise ValueError(
             f"member must be a whole number from 0 to {n_members - 1}; got {member!r}. 0 is the first."
         )

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
@@ -10,8 +11,11 @@ import pytest
 import torch
 from conftest import SMALL, TASKS, T, X, Y, raises, unfinished
 from helpers import droppy_net, missing_at_random
+from joblib import parallel_config
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 
 from sksnn import SNNClassifier, SNNRegressor, _resume
 
@@ -177,6 +181,42 @@ def test_a_fit_that_fails_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
     with raises("checkpoint_dir needs an estimator, parameters and data that can be pickled"):
         clone(CLASSIFIER).set_params(architecture=lambda i, o: None, checkpoint_dir=tmp_path).fit(X, Y)
+
+
+def test_equal_fits_at_the_same_time(tmp_path):
+    """The first to end removed the files of the others, which ended with a FileNotFoundError."""
+    clf = clone(CLASSIFIER).set_params(max_epochs=12, checkpoint_dir=tmp_path)
+    voting = VotingClassifier([(str(i), clf) for i in range(4)], n_jobs=4)
+    with parallel_config(backend="threading"):
+        voting.fit(X, Y)
+    alone = clone(clf).set_params(checkpoint_dir=None).fit(X, Y)
+    for fitted in voting.estimators_:
+        assert_same_fit(fitted, alone)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_may_go_away_while_a_fit_writes(tmp_path):
+    """As it does when an equal fit ends; and files that are not ours stay."""
+    folder = tmp_path / "epochs"
+
+    class Meddling(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 3:
+                shutil.rmtree(folder)
+            if len(net.history) == 5:
+                (next(folder.iterdir()) / "notes").mkdir()
+
+    clf = clone(CLASSIFIER).set_params(max_epochs=6, checkpoint_dir=folder, callbacks=[Meddling()])
+    assert_same_fit(clf.fit(X, Y), clone(clf).set_params(checkpoint_dir=None, callbacks=None).fit(X, Y))
+    assert [path.name for path in folder.glob("*/*")] == ["notes"]
+
+
+def test_a_tilde_is_the_home(tmp_path, monkeypatch):
+    """A folder with the name "~" was made where one happened to be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(tmp_path / "home"))
+    clone(CLASSIFIER).set_params(checkpoint_dir="~/epochs").fit(X, Y)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_clones_of_a_search_share_a_folder(tmp_path):
