@@ -108,7 +108,7 @@ def page(path):
 def constant(path):
     """Return the directive that documents what is neither a class nor a function."""
     if path.endswith(".__version__"):
-        return f".. data:: {path}\n\n   The version, a string.\n"
+        return f".. data:: {path}\n   :module:\n\n   The version, a string.\n"
     hidden = "   :no-value:\n" if "<class" in repr(resolve(path)) else ""  # classes print badly
     return f".. autodata:: {path}\n{hidden}"
 

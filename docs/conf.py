@@ -55,7 +55,7 @@ html_favicon = "_static/logo.svg"
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"*": [], "gallery/*": []}
+html_sidebars = {"index": [], "gallery/*": []}
 html_theme_options = {
     "logo": {
         "text": f"sksnn {version}",
