@@ -35,7 +35,7 @@ grid = np.linspace(0, 8, 500)
 # Three codes, learned from the rows
 # ----------------------------------
 #
-# "thermometer" has an indicator of being above each of eight quantiles (more from 500 rows on), "piecewise"
+# "thermometer" has an indicator of being above each of eight quantiles (more from 640 rows on), "piecewise"
 # a ramp across each of the nine bins between them. A column with few distinct values, here the number rounded
 # to multiples of 4, gets one indicator per value in every encoding, including "onehot". Where there are many
 # rows, edges are close.

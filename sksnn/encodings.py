@@ -21,7 +21,7 @@ FEW_VALUES = 10
 # The more rows, the finer the bins: what a code means is learned from ROWS_PER_BIN rows, or from more where
 # there are so many columns that all codes would be more than MOST_CODES, by which the first layer is then at
 # most as large as one between two layers of the classifier's widest (docs/paper_appendix.md).
-LEAST_BINS, MOST_BINS, ROWS_PER_BIN, MOST_CODES = 9, 48, 50, 512
+LEAST_BINS, MOST_BINS, ROWS_PER_BIN, MOST_CODES = 9, 48, 64, 512
 
 # Indicators of a column of categories, as many as HistGradientBoosting tells apart; the last one is then for
 # all that are rarer than the others. With 30 too much is lost (docs/tables.md).
@@ -564,8 +564,8 @@ class ColumnEncoder(nn.Module):
         encoding : {"onehot", "thermometer", "piecewise"} or None, default="onehot"
             All give columns of three to ten distinct values an indicator of each. Longer columns have no
             code ("onehot"), or are cut at quantiles into bins: "thermometer" has an indicator of being above
-            each cut, "piecewise" a ramp through each bin. There is a bin for every 50 rows, from 9 to 48 of
-            them, but at most some 512 for all columns together. Columns of one or two values have no
+            each cut, "piecewise" a ramp through each bin. There is a bin for every 64 rows, from 9 to 48 of
+            them, but at most about 512 for all columns together. Columns of one or two values have no
             code, since it would say nothing new. None: no codes.
         standardizer : Standardizer, default=None
             What is done to the columns themselves; None learns it.
@@ -662,7 +662,7 @@ def choose_n_bins(n_rows, distinct):
     --------
     >>> few, many = (np.arange(4), None), (np.arange(900), None)
     >>> [choose_n_bins(1000, {0: few, 1: many}), choose_n_bins(9000, dict.fromkeys(range(40), many))]
-    [20, 12]
+    [15, 12]
     """
     n_binned = sum(len(values) > FEW_VALUES for values, _ in distinct.values())
     n_bins = min(n_rows // ROWS_PER_BIN, MOST_CODES // max(n_binned, 1))

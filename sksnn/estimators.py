@@ -70,7 +70,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Codes, which are further inputs computed from each column. `fit` learns their edges from the
         training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
         column of more values "onehot" adds no code; the others cut it at quantiles into 9 to 48 bins, one
-        for every 50 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
+        for every 64 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
         0 to 1 across each bin (Gorishniy et al., 2022). With None and for sparse X there are no codes. A
         tuple is dealt out to the members in turn. "auto" is what was best in measurements: several members
         take "onehot" and "piecewise" in turn; one network has "onehot", or "piecewise" for more than 5 000
@@ -590,7 +590,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         Codes, which are further inputs computed from each column. `fit` learns their edges from the
         training rows and weights. A column of 3 to 10 distinct values gets one indicator per value. For a
         column of more values "onehot" adds no code; the others cut it at quantiles into 9 to 48 bins, one
-        for every 50 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
+        for every 64 rows: "thermometer" adds an indicator of being above each cut, "piecewise" a ramp from
         0 to 1 across each bin (Gorishniy et al., 2022). With None and for sparse X there are no codes. A
         tuple is dealt out to the members in turn. "auto" is what was best in measurements: several members
         take "piecewise" and None in turn; one network has "piecewise". It is None for more than 100 columns

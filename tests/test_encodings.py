@@ -452,7 +452,7 @@ def test_a_constant_sparse_column_of_rows_with_weight_is_exactly_constant(seed):
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "n_columns", "n_bins"), [(449, 2, 9), (1000, 2, 20), (9000, 2, 48), (9000, 30, 17)]
+    ("n_rows", "n_columns", "n_bins"), [(639, 2, 9), (1000, 2, 15), (9000, 2, 48), (9000, 30, 17)]
 )
 def test_more_rows_have_finer_bins_and_many_columns_coarser_ones(n_rows, n_columns, n_bins):
     X = np.random.default_rng(0).normal(size=(n_rows, n_columns))
