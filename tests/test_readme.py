@@ -184,6 +184,10 @@ def test_every_page_is_in_the_navigation():
     assert sorted([*listed, "index"]) == sorted(pages)
 
 
+def test_no_page_has_the_name_of_one_that_sphinx_writes():
+    assert not {"search", "genindex", "py-modindex"} & {page.stem for page in SITE}
+
+
 @pytest.fixture(scope="module")
 def api_pages():
     """The module that writes the pages of the API; it needs no sphinx."""
@@ -228,16 +232,10 @@ def test_every_api_page_is_in_the_navigation_and_has_a_name_of_its_own(api_pages
     api_pages.write(tmp_path)
     pages = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.rst")}
     assert len({name.lower() for name in pages}) == len(pages)  # for file systems that ignore the case
-    trees = "".join(
-        re.findall(r"^\.\. toctree::\n(.*?\n)\n(?=\S|\Z)", text + "\n", re.DOTALL | re.MULTILINE)[0]
-        for text in pages.values()
-        if ".. toctree::" in text
+    trees = re.findall(
+        r"^\.\. toctree::\n   :hidden:\n\n((?:   .*\n)+)", "\n".join(pages.values()), re.MULTILINE
     )
-    listed = [
-        line.split("<")[-1].strip("> ")
-        for line in trees.splitlines()
-        if line.strip(" :") not in ("", "hidden")
-    ]
+    listed = re.findall(r"<(.*)>$", "".join(trees), re.MULTILINE)
     assert sorted([*listed, "index"]) == sorted(pages)
 
 
