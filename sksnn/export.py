@@ -4,6 +4,7 @@ import copy
 import logging
 import warnings
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
     path : str or path, default=None
         Where to write the model; None writes no file.
     opset : int, default=None
-        Version of ONNX's operators, from 18 on; None is 22.
+        Version of ONNX's operators, from 18 to the newest that skl2onnx has; None is 22.
     initial_types : list of tuple, default=None
         Names and types of the inputs, as in skl2onnx. None is one input ``"X"`` of all columns in float64,
         or, if the estimator encodes columns of strings itself, an input of shape (n_rows, 1) for each column:
@@ -57,7 +58,7 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
         If the estimator is not fitted.
     ValueError
         If the labels, the categories or the architecture cannot be expressed, if `initial_types` are not
-        those of the columns in `fit`, or if `opset` is too small.
+        those of the columns in `fit`, if an input has the name of an output, or if there is no such `opset`.
 
     Notes
     -----
@@ -87,17 +88,36 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
             "register_converters()."
         )
     check_is_fitted(last)
+    opset = OPSET if opset is None else opset
+    if not isinstance(opset, Integral) or not LEAST_OPSET <= int(opset) <= newest():
+        raise ValueError(
+            f"opset must be a whole number from {LEAST_OPSET} to {newest()}, the newest that skl2onnx has; "
+            f"got {opset!r}. Leave it out for {OPSET}."
+        )
     initial_types = _inputs(estimator, types) if initial_types is None else initial_types
     model = convert_sklearn(
         estimator,
         initial_types=initial_types,
-        target_opset=OPSET if opset is None else opset,
+        target_opset=opset,
         options={id(last): {"zipmap": False}} if is_classifier(last) else None,
     )
+    taken = {name for name, _ in initial_types} & {output.name for output in model.graph.output}
+    if taken:  # skl2onnx gives these inputs other names
+        raise ValueError(
+            f"inputs must not be named as outputs of the model are; got {sorted(taken)}. Give initial_types "
+            "with other names, or rename these columns before fit."
+        )
     if path is not None:
         with open(path, "wb") as file:
             file.write(model.SerializeToString())
     return model
+
+
+def newest():
+    """Return the newest set of operators that skl2onnx has."""
+    from skl2onnx import __max_supported_opset__
+
+    return __max_supported_opset__
 
 
 def _inputs(estimator, types):
@@ -115,7 +135,8 @@ def _inputs(estimator, types):
 def register_converters():
     """Teach skl2onnx both estimators, so that it converts what holds one: stacking, voting, calibration.
 
-    `to_onnx` does this by itself. With skl2onnx's own functions, give the option ``zipmap=False`` for tasks.
+    `to_onnx` does this by itself. With skl2onnx's own functions, give the option ``zipmap=False`` for tasks,
+    and for inputs of float64, as for scikit-learn's classifiers.
 
     Returns
     -------
@@ -142,7 +163,7 @@ def register_converters():
             "exporting to ONNX needs onnx, onnxscript and skl2onnx, which are not all installed. Install "
             "them with pip install onnx onnxscript skl2onnx."
         ) from error
-    options = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True]}
+    options = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True], "nocl": [False]}
     update_registered_converter(SNNClassifier, "SksnnSNNClassifier", _shapes, _convert, options=options)
     update_registered_converter(SNNRegressor, "SksnnSNNRegressor", _shapes, _convert)
     return convert_sklearn, data_types
@@ -347,6 +368,12 @@ def _columns(operator, nodes):
             "initial_types an input of StringTensorType([None, 1]) for each column of strings and inputs of "
             "numbers for the others, in the order of the columns. If a ColumnTransformer comes first, let it "
             "encode the strings, since skl2onnx joins all that leaves it."
+        )
+    widths = [width for _, width, _ in inputs]
+    if None not in widths and sum(widths) != estimator.n_features_in_:
+        raise ValueError(
+            f"the inputs must have the {estimator.n_features_in_} columns that X had in fit; got "
+            f"{sum(widths)}. Give initial_types inputs of all columns, in their order."
         )
     remaining = iter(levels.values())
     for name, width, is_string in inputs:

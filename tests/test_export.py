@@ -382,7 +382,9 @@ class DrawsByRows(nn.Module):
 def test_what_cannot_be_exported_is_said():
     clf = SNNClassifier(**SMALL).fit(X, Y)
     with raises("opset must be at least 18; got 12. Leave it out for 22."):
-        to_onnx(clf, opset=12)
+        convert, types = register_converters()
+        inputs = [("X", types.DoubleTensorType([None, 5]))]
+        convert(clf, initial_types=inputs, options={"zipmap": False}, target_opset=12)
     with raises("estimator must be an SNNClassifier, an SNNRegressor or a Pipeline", TypeError):
         to_onnx(GridSearchCV(clf, {"n_layers": [1]}).fit(X, Y))
     with pytest.raises(NotFittedError):
@@ -393,6 +395,46 @@ def test_what_cannot_be_exported_is_said():
     own = SNNClassifier(**SMALL, architecture=DrawsByRows).fit(X, Y)
     with raises("cannot be exported: torch.onnx has no operator for"):
         to_onnx(own)
+
+
+@pytest.mark.parametrize("opset", [12, 99, 20.5, "22"])
+def test_sets_of_operators_are_checked_before_anything_is_exported(opset):
+    """The architecture was blamed for 20.5, "22" was a TypeError, and 99 an error of skl2onnx at the end."""
+    with raises("opset must be a whole number from 18 to ") as error:
+        to_onnx(SNNClassifier(**SMALL).fit(X, Y), opset=opset)
+    assert f"got {opset!r}. Leave it out for 22." in str(error.value)
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_inputs_have_as_many_columns_as_x(width):
+    """A model was written that onnxruntime refused, with one column too few or too many."""
+    types = register_converters()[1]
+    with raises(f"the inputs must have the 5 columns that X had in fit; got {width}. Give initial_types"):
+        to_onnx(
+            SNNClassifier(**SMALL).fit(X, Y), initial_types=[("X", types.DoubleTensorType([None, width]))]
+        )
+
+
+def test_skl2onnx_converts_with_options_of_its_own():
+    """With its default, a dictionary of probabilities for each row, there was a NameError about "nocl"."""
+    convert, types = register_converters()
+    clf = SNNClassifier(**SMALL).fit(X, np.array(["no", "yes"])[Y])
+    found = run(convert(clf, initial_types=[("X", types.FloatTensorType([None, 5]))]), X.astype(np.float32))
+    assert found["output_label"].tolist() == clf.predict(X).tolist()
+    by_class = pd.DataFrame(found["output_probability"])[clf.classes_]
+    np.testing.assert_allclose(by_class, clf.predict_proba(X), atol=1e-5)
+
+
+def test_columns_with_names_of_outputs():
+    """The inputs of such columns silently got other names."""
+    frame = pd.DataFrame({"label": np.where(X[:, 0] > 0, "a", "b"), "size": X[:, 1]})
+    clf = SNNClassifier(**SMALL).fit(frame, Y)
+    with raises("inputs must not be named as outputs of the model are; got ['label']. Give initial_types"):
+        to_onnx(clf)
+    types = register_converters()[1]
+    named = [("kind", types.StringTensorType([None, 1])), ("size", types.DoubleTensorType([None, 1]))]
+    found = run(to_onnx(clf, initial_types=named), frame.rename(columns={"label": "kind"}))
+    np.testing.assert_allclose(found["probabilities"], clf.predict_proba(frame), atol=1e-5)
 
 
 def test_missing_values():
