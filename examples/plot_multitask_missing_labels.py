@@ -123,9 +123,7 @@ rows = np.lexsort([*known.T[::-1], -known.sum(axis=1)])
 shown = np.where(known, np.nan_to_num(Y_train[:, order]) + 1, 0)[rows]  # 0: missing, 1: inactive, 2: active
 left.imshow(shown, aspect="auto", interpolation="none", cmap=ListedColormap(["white", "#bcd4e6", "#b3001b"]))
 left.set_xticks(range(len(assays)), np.array(assays)[order], rotation=60, ha="right", rotation_mode="anchor")
-left.set(
-    ylabel="training compounds",
-)
+left.set_ylabel("training compounds")
 left.legend(
     handles=[
         Patch(facecolor=color, edgecolor="gray", label=label)
