@@ -192,6 +192,7 @@ sphinx_gallery_conf = {
     "reference_url": {"sksnn": None},
     "backreferences_dir": "gallery/uses",
     "write_computation_times": False,
+    "thumbnail_size": (560, 280),
     "abort_on_example_error": False,
     "only_warn_on_example_error": True,
     "download_all_examples": False,
