@@ -78,9 +78,7 @@ if pages_of := re.fullmatch(r"https://(git(?:hub|lab))\.com/([^/]+)/([^/]+)", RE
     html_baseurl = f"https://{owner}.{host}.io/{name}/"
 
 # What is printed has no button, and prompts are not copied.
-copybutton_selector = ", ".join(
-    f"div.highlight-{language} pre" for language in ("default", "python", "sh", "bash", "bibtex")
-)
+copybutton_selector = "div:not(.highlight-text, .sphx-glr-script-out) > div.highlight > pre"
 copybutton_exclude = ".linenos, .gp, .go"
 
 # ---------------------------------------------------------------- the API, from the package
