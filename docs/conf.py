@@ -19,7 +19,7 @@ import api_pages  # noqa: E402
 import sksnn  # noqa: E402
 
 # Where the repository is, such as https://github.com/owner/sksnn. If it is set, each page has a link to edit
-# it, and knows the address of the site.
+# it; if it is on GitHub or GitLab, each page also says at which address it is published.
 REPOSITORY = ""
 BRANCH = "main"
 

@@ -1,5 +1,6 @@
 """The gallery's examples run as a user runs them, with fewer epochs, and save their pictures."""
 
+import ast
 import json
 import os
 import runpy
@@ -65,6 +66,17 @@ def test_every_example_of_the_gallery_is_run():
     (cases,) = test_every_example_runs.pytestmark
     run = {name for name, _ in cases.args[1]}
     assert {path.stem.removeprefix("plot_") for path in EXAMPLES.glob("plot_*.py")} == run
+
+
+def test_every_example_has_its_place_in_the_gallery_and_words_for_its_picture():
+    settings = ast.parse((EXAMPLES.parent / "docs" / "conf.py").read_text(encoding="utf-8"))
+    (gallery,) = [
+        ast.literal_eval(node.value)
+        for node in settings.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GALLERY"
+    ]
+    assert set(gallery) == {path.stem.removeprefix("plot_") for path in EXAMPLES.glob("plot_*.py")}
+    assert all(len(text) > 40 for text in gallery.values())
 
 
 def test_the_excerpt_of_tox21_is_whole():
