@@ -56,16 +56,22 @@ def blocks(page):
 def run(page):
     """Run the blocks of a page, one after the other in one namespace; yield each, its output, its figure."""
     namespace = {"__name__": "__main__"}
+    close_figures()
     for block in blocks(page):
         # Blank lines before the code: a traceback then shows the page's own line numbers.
         code = compile("\n" * block.line + block.code, page, "exec")
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(code, namespace)
-        plt = sys.modules.get("matplotlib.pyplot")
-        figures = [plt.figure(number) for number in plt.get_fignums()] if plt else []
-        yield block, printed.getvalue(), figures[-1] if figures else None
-        if plt:
-            plt.close("all")
+        yield block, printed.getvalue(), close_figures()
+
+
+def close_figures():
+    """Close all figures of pyplot; return the one drawn last, which can still be saved, or None."""
+    plt = sys.modules.get("matplotlib.pyplot")  # not imported for pages that draw nothing
+    figures = [plt.figure(number) for number in plt.get_fignums()] if plt else []
+    if plt:
+        plt.close("all")
+    return figures[-1] if figures else None
 
 
 def run_apart(block, folder):

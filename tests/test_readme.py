@@ -115,8 +115,8 @@ def test_an_output_below_a_block_that_prints_nothing_is_found(tmp_path):
     assert line.startswith("page.md, line 14: the block prints\n")
 
 
-def test_a_figure_needs_a_picture(tmp_path, monkeypatch):
-    monkeypatch.setenv("MPLBACKEND", "Agg")
+@pytest.mark.usefixtures("plt")
+def test_a_figure_needs_a_picture(tmp_path):
     text = "```python\nimport matplotlib.pyplot as plt\n\n_ = plt.plot([0, 1])\n```\n"
     assert found_in(text, tmp_path) == ["page.md, line 1: the block draws a figure, and no picture follows"]
     text += "\n![A line](line.png)\n"
@@ -125,6 +125,12 @@ def test_a_figure_needs_a_picture(tmp_path, monkeypatch):
     assert (tmp_path / "page.md").read_text() == text
     assert (tmp_path / "line.png").read_bytes().startswith(b"\x89PNG")
     assert not found_in(text, tmp_path)
+
+
+def test_a_figure_that_was_open_before_is_not_the_page_s(tmp_path, plt):
+    plt.figure()
+    assert not found_in(page_that_shows("value 0.75"), tmp_path)
+    assert not plt.get_fignums()
 
 
 def test_writing_a_page_changes_outputs_only(tmp_path):
