@@ -119,6 +119,24 @@ def test_counts_of_a_known_molecule():
     assert sorted(counts.data) == [1, 1, 1]  # CH3, CH2 and OH, each an environment of its own
 
 
+def test_reduced_graphs_tell_the_distance_of_features():
+    graphs = features.ReducedGraphs()
+    near, far, none, same = graphs.fit_transform(["NCCO", "NCCCCCO", "C", "OCCN"]).toarray()
+    assert near.any() and not none.any()
+    np.testing.assert_array_equal(near, same)
+    assert not np.array_equal(near, far)
+    missing = graphs.transform(["CCO", features.UNREADABLE]).toarray()
+    assert np.isnan(missing[1]).all() and not np.isnan(missing[0]).any()
+    assert len(graphs.get_feature_names_out()) == missing.shape[1]
+
+
+def test_reduced_graphs_are_columns_if_wanted():
+    plain, more = features.make_features(0.2), features.make_features(0.2, reduced_share=0.2)
+    X, X_more = plain.fit_transform(SMILES), more.fit_transform(SMILES)
+    assert X_more.shape[1] > X.shape[1]
+    np.testing.assert_array_equal(X_more[:, : X.shape[1]], X)
+
+
 def test_frequent_columns():
     X = sparse.csr_array(np.array([[1, 0, 2, 0], [0, 0, 3, 1], [4, 0, 5, 0], [0, 0, 6, 0]], dtype=float))
     frequent = features.FrequentColumns(min_share=0.5).fit(X)
@@ -191,6 +209,23 @@ def test_the_leaderboard_is_scored_or_trained_on_or_watched(watches):
     ((_, train, watched, scored),) = tox21.make_splits(training, test, watches)
     assert len(train[0]) == (5 if watches else 6) and scored[0].tolist() == ["CF", "CO"]
     assert not watches or watched[0].tolist() == ["CN"]
+
+
+def test_members_take_the_views_in_turn(monkeypatch):
+    seen = []
+
+    def predict(X, y, X_scored, settings, seed, device, watched):
+        seen.append((X, settings["n_estimators"]))
+        return np.full((1, 1), float(X))
+
+    monkeypatch.setattr(tox21, "predict_snn", predict)
+    views = [(1, None, {}), (2, None, {}), (4, None, {})]
+    proba = tox21.predict_members(views, None, {"n_estimators": 8}, 0, "cpu")
+    assert seen == [(1, 3), (2, 3), (4, 2)]
+    assert proba == pytest.approx((3 * 1 + 3 * 2 + 2 * 4) / 8)
+    seen.clear()
+    assert tox21.predict_members(views, None, {"n_estimators": 2}, 0, "cpu") == 1.5
+    assert seen == [(1, 1), (2, 1)]
 
 
 @pytest.mark.parametrize("watches", [False, True])

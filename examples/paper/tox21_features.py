@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import Descriptors as rdkit_descriptors
-from rdkit.Chem import FilterCatalog, MACCSkeys, rdFingerprintGenerator
+from rdkit.Chem import FilterCatalog, MACCSkeys, rdFingerprintGenerator, rdReducedGraphs
 from rdkit.Chem.MolStandardize import rdMolStandardize
 from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -330,6 +330,28 @@ class Descriptors(_FixedColumns):
         return np.array(_descriptor_names(), dtype=object)
 
 
+def _reduced_graphs(smiles):
+    return sparse.csr_array(_rows_of(smiles, rdReducedGraphs.GetErGFingerprint, 315))
+
+
+class ReducedGraphs(_FixedColumns):
+    """Pairs of pharmacophoric features at each distance in the extended reduced graph (ErG).
+
+    The six features are donors, acceptors, positive and negative charges, and hydrophobic and aromatic
+    groups. There is one column for each pair of features and each of 15 distances.
+
+    Parameters
+    ----------
+    cache : str or path-like, default=None
+        Folder in which rows are saved.
+    """
+
+    _compute = staticmethod(_reduced_graphs)
+
+    def get_feature_names_out(self, input_features=None):
+        return np.array([f"erg_{i}" for i in range(315)], dtype=object)
+
+
 ALERTS = ("PAINS", "BRENK", "NIH", "CHEMBL")
 
 
@@ -433,7 +455,7 @@ def _frequent_counts(min_share, kind, radius, cache):
     )
 
 
-def make_features(min_share=0.05, radius=3, alert_share=0.01, errors="raise", cache=None):
+def make_features(min_share=0.05, radius=3, alert_share=0.01, reduced_share=None, errors="raise", cache=None):
     """Return a pipeline from SMILES to scaled columns.
 
     Parameters
@@ -444,6 +466,9 @@ def make_features(min_share=0.05, radius=3, alert_share=0.01, errors="raise", ca
         Largest radius of circular substructures; smaller ones are included.
     alert_share : float, default=0.01
         Least share of the training molecules with a structural alert for which it becomes a column.
+    reduced_share : float, default=None
+        Least share of the training molecules with a pair of features of the reduced graph for which it
+        becomes a column; None: no such columns.
     errors : {"raise", "warn"}, default="raise"
         What to do if RDKit cannot read a SMILES; see StandardSmiles.
     cache : str or path-like, default=None
@@ -460,6 +485,9 @@ def make_features(min_share=0.05, radius=3, alert_share=0.01, errors="raise", ca
         ("descriptors", Descriptors(cache)),
         ("alerts", alerts),
     ]
+    if reduced_share is not None:
+        reduced = [("find", ReducedGraphs(cache)), ("frequent", FrequentColumns(reduced_share))]
+        blocks.append(("reduced_graphs", Pipeline(reduced)))
     return Pipeline(
         [
             ("standard", StandardSmiles(errors=errors, cache=cache)),
