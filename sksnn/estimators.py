@@ -171,7 +171,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         A folder in which each epoch of a fit is kept until the fit ends. A fit that was interrupted, or
         killed, goes on from its last whole epoch when `fit` is called again with the same data and
         parameters, and ends as it would have ended (on one machine; callbacks and `max_time` begin anew).
-        Several estimators may share the folder.
+        Several estimators may share the folder; equal ones that are fitted at the same time without a
+        `random_state` may go on from each other's epochs.
     verbose : int, default=0
         0 or False: silent; 1 or True: one progress bar for the fit, with the losses of the last epoch and
         the time left; 2: skorch's table, one line per epoch.
@@ -688,7 +689,8 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         A folder in which each epoch of a fit is kept until the fit ends. A fit that was interrupted, or
         killed, goes on from its last whole epoch when `fit` is called again with the same data and
         parameters, and ends as it would have ended (on one machine; callbacks and `max_time` begin anew).
-        Several estimators may share the folder.
+        Several estimators may share the folder; equal ones that are fitted at the same time without a
+        `random_state` may go on from each other's epochs.
     verbose : int, default=0
         0 or False: silent; 1 or True: one progress bar for the fit, with the losses of the last epoch and
         the time left; 2: skorch's table, one line per epoch.

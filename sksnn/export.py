@@ -89,9 +89,9 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
         )
     check_is_fitted(last)
     opset = OPSET if opset is None else opset
-    if not isinstance(opset, Integral) or not LEAST_OPSET <= int(opset) <= newest():
+    if not isinstance(opset, Integral) or not LEAST_OPSET <= int(opset) <= _newest():
         raise ValueError(
-            f"opset must be a whole number from {LEAST_OPSET} to {newest()}, the newest that skl2onnx has; "
+            f"opset must be a whole number from {LEAST_OPSET} to {_newest()}, the newest that skl2onnx has; "
             f"got {opset!r}. Leave it out for {OPSET}."
         )
     initial_types = _inputs(estimator, types) if initial_types is None else initial_types
@@ -113,7 +113,7 @@ def to_onnx(estimator, path=None, opset=None, initial_types=None):
     return model
 
 
-def newest():
+def _newest():
     """Return the newest set of operators that skl2onnx has."""
     from skl2onnx import __max_supported_opset__
 
