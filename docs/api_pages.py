@@ -125,7 +125,11 @@ def source_of(page_name):
     documented = resolve(path) if path else public_modules().get(page_name)
     if documented is None:
         return ""
-    return Path(inspect.getsourcefile(documented)).relative_to(Path(sksnn.__file__).parents[1]).as_posix()
+    return (
+        Path(inspect.getsourcefile(inspect.unwrap(documented)))
+        .relative_to(Path(sksnn.__file__).parents[1])
+        .as_posix()
+    )
 
 
 def toctree(entries):
