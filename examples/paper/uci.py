@@ -184,15 +184,15 @@ def draw_time(ax, ranks, seconds):
     ax.grid(alpha=0.3)
 
 
-def draw(results, folder):
-    """Draw critical differences, ranks against time, and the differences from the paper."""
+def draw(results, seconds, folder):
+    """Draw critical differences, ranks against the seconds of fits, and the differences from the paper."""
     folder.mkdir(parents=True, exist_ok=True)
     scores = complete(results, "accuracy")
     figure, ax = plt.subplots(figsize=(9, 0.4 * scores.shape[1] + 1.2))
     draw_critical_differences(ax, mean_ranks(scores), len(scores))
     figure.savefig(folder / "uci_ranks.png", dpi=150, bbox_inches="tight")
     figure, ax = plt.subplots(figsize=(6.5, 4))
-    draw_time(ax, mean_ranks(scores), complete(results, "seconds").mean())
+    draw_time(ax, mean_ranks(scores), seconds.mean())
     figure.savefig(folder / "uci_time.png", dpi=150, bbox_inches="tight")
     beside = compare_with_paper(results)
     if DEFAULT in beside:
@@ -205,12 +205,13 @@ def draw(results, folder):
         figure.savefig(folder / "uci_against_paper.png", dpi=150, bbox_inches="tight")
 
 
-def report(records, figures):
-    """Print the tables, and write them next to the results."""
+def report(records, figures, times=None):
+    """Print the tables, and write them next to the results; seconds are those of other records, if given."""
     results = records.frame()
     methods = results.method.unique()
     reference = next((name for name in (DEFAULT, "SNN") if name in methods), methods[0])
-    table = summarise(results, reference)
+    table, seconds = summarise(results, reference), complete((times or records).frame(), "seconds")
+    table["seconds"] = seconds.sum()
     print(f"\n{len(complete(results, 'accuracy'))} sets\n{table.round(4).to_string()}")
     beside = compare_with_paper(results)
     print(f"\nmeans beside the paper's (table A11)\n{beside.dropna().mean().round(4).to_string()}")
@@ -218,7 +219,7 @@ def report(records, figures):
     table.to_csv(f"{stem}_table.csv")
     beside.to_csv(f"{stem}_against_paper.csv")
     if figures:
-        draw(results, figures)
+        draw(results, seconds, figures)
 
 
 def main():
@@ -245,6 +246,9 @@ def main():
         "--space", default="small", choices=["small", "uci"], help="the settings for --tune; default: small"
     )
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument(
+        "--times", type=Path, metavar="FILE", help="show the seconds of these results, of a machine at rest"
+    )
     parser.add_argument("--figures", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     arguments.methods = arguments.methods or (
@@ -254,7 +258,8 @@ def main():
     records = Records(arguments.out, ("set", "fold", "method"), ("accuracy", "log_loss", "auc", "seconds"))
     candidates = draw_settings(arguments.space, arguments.tune)
     run_missing(records, wanted(arguments), partial(run_one, candidates=candidates), arguments.jobs)
-    report(records, arguments.figures)
+    times = Records(arguments.times, records.keys, records.values) if arguments.times else None
+    report(records, arguments.figures, times)
 
 
 if __name__ == "__main__":
