@@ -175,7 +175,7 @@ def test_uci_runs_goes_on_and_draws(data, tmp_path):
     table = pd.read_csv(tmp_path / "uci_table.csv", index_col=0)
     assert set(table.index) == {"SNNClassifier", "BatchNorm", "SVC", "LogisticRegression"}
     at_rest = pd.read_csv(out).query("set == 'iris'").assign(seconds=7.0)
-    at_rest.to_csv(tmp_path / "times.csv", index=False)
+    at_rest.to_csv(tmp_path / "times.csv", index=False, na_rep="nan")
     run("uci.py", data, out, *quick, "--times", tmp_path / "times.csv")
     assert (pd.read_csv(tmp_path / "uci_table.csv").seconds == 7).all()
     beside = pd.read_csv(tmp_path / "uci_against_paper.csv", index_col=0)
