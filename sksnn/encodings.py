@@ -167,8 +167,8 @@ def _sparse_moments(X, weight):
 def _dense_variance(values, weight):
     """Return the variance that a column is to have: less than 1 if most of its rows hold one value."""
     mass = _distinct(values, weight)[1]
-    p = 1 - mass.max() / mass.sum() if len(mass) > 1 else 0.5
-    return 4 * p * (1 - p) if p < 0.5 else 1.0
+    p = 1 - mass.max() / mass.sum() if len(mass) else 0.0
+    return 4 * p * (1 - p) if 0 < p < 0.5 else 1.0
 
 
 def as_float64(rows):

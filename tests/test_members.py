@@ -89,7 +89,7 @@ def test_more_members_leave_the_first_ones_alone(kind, way):
 @pytest.mark.skipif(TORCH < parse_version("2.11"), reason="LBFGS of torch 2.6 diverges on minibatches")
 def test_a_closure_is_called_for_all_members_at_once():
     """LBFGS looks for one step for all parameters, so that its members are not those it would train alone."""
-    settings = {**SMALL, "optimizer": "lbfgs", "lr": 0.1, "weight_decay": 0.0}
+    settings = {**SMALL, "optimizer": "lbfgs", "lr": 0.1, "weight_decay": 0.0, "batch_size": len(X)}
     model = SNNClassifier(**{**settings, "n_estimators": 3}).fit(X, Y)
     assert model.score(X, Y) > 0.8
 
