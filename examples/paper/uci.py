@@ -180,6 +180,7 @@ def draw_time(ax, ranks, seconds):
         ax.annotate(label, (seconds[name], rank), xytext=offset, textcoords="offset points", fontsize=8)
     ax.set(xscale="log", xlabel="mean seconds of a fit, one thread", ylabel="mean rank by accuracy")
     ax.set_xlim(right=5 * seconds.max())
+    ax.margins(y=0.1)
     ax.invert_yaxis()  # the best on top
     ax.grid(alpha=0.3)
 
