@@ -176,8 +176,12 @@ def draw_time(ax, ranks, seconds):
     ax.scatter(seconds[ranks.index], ranks, c=np.where(ours, "#0072b2", "#d55e00"), zorder=2)
     for i, (name, rank) in enumerate(ranks.sort_values().items()):
         label = {"SNN": "SNNClassifier, one network"}.get(name, name)
-        offset = (6, -9 if i % 2 else 4)  # neighbours in rank above and below
-        ax.annotate(label, (seconds[name], rank), xytext=offset, textcoords="offset points", fontsize=8)
+        # Left of a point that has another close by on its right, else above or below in turn.
+        ratio, distance = seconds[ranks.index] / seconds[name], abs(ranks - rank)
+        is_left = ((ratio > 1) & (ratio < 1.8) & (distance < 0.35)).any()
+        side = {"ha": "right", "va": "center"} if is_left else {}
+        offset = (-6, 0) if is_left else (6, -9 if i % 2 and i > 1 else 4)
+        ax.annotate(label, (seconds[name], rank), offset, textcoords="offset points", fontsize=8, **side)
     ax.set(xscale="log", xlabel="mean seconds of a fit, one thread", ylabel="mean rank by accuracy")
     ax.set_xlim(right=5 * seconds.max())
     ax.margins(y=0.1)
