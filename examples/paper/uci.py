@@ -64,6 +64,7 @@ OTHERS = {
 }
 DEFAULT, MEMBERS = "SNNClassifier", ", members"
 ONE = {"n_estimators": 1, "weight_decay": 0.3}  # the default before there were members
+NO_CODES = "SNN, no codes"  # sees the columns and nothing else, as the paper's
 PUBLISHED = Path(__file__).parent / "published" / "uci_table_a11.csv"
 PAPER_COLUMNS = {
     DEFAULT: "SNN",
@@ -79,6 +80,8 @@ def untuned(method, seed):
     """Return the estimator of a method with its defaults."""
     if method == DEFAULT:
         return SNNClassifier(random_state=seed)
+    if method == NO_CODES:
+        return SNNClassifier(**ONE, encoding=None, random_state=seed)
     if method in NETWORKS:
         return SNNClassifier(**ONE, architecture=NETWORKS[method], random_state=seed)
     return OTHERS[method](seed) if method in OTHERS else make_peer(method, "Classifier", seed)
