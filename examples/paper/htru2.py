@@ -121,8 +121,7 @@ def run_missing_searches(records, arguments, settings):
         for name, numbers in zip(names, found, strict=True):
             records.add((fold, network, name), numbers)
             done += 1
-            said = ", ".join(f"{v} {n:.4g}" for v, n in zip(records.values, numbers, strict=True))
-            print(f"{done}/{n_fits} {fold} {network} {name}: {said}", flush=True)
+            print(f"{done}/{n_fits} {fold} {network} {name}: {records.describe(numbers)}", flush=True)
 
 
 def choose(results):

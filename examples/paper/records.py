@@ -62,6 +62,10 @@ class Records:
         self._rows[tuple(map(str, key))] = list(numbers)
         self._append([*key, *(f"{number:.7g}" for number in numbers)])
 
+    def describe(self, numbers):
+        """Return the numbers of a result in words."""
+        return ", ".join(f"{value} {number:.4g}" for value, number in zip(self.values, numbers, strict=True))
+
     def frame(self):
         """Return all results as a table with one row per result."""
         rows = [[*key, *numbers] for key, numbers in self._rows.items()]
@@ -134,8 +138,7 @@ def run_missing(records, keys, run_one, jobs):
     results = Parallel(n_jobs=jobs, return_as="generator")(delayed(run_one)(*key) for key in todo)
     for i, (key, numbers) in enumerate(zip(todo, results, strict=True), 1):
         records.add(key, numbers)
-        said = ", ".join(f"{v} {n:.4g}" for v, n in zip(records.values, numbers, strict=True))
-        print(f"{i}/{len(todo)} {' '.join(map(str, key))}: {said}", flush=True)
+        print(f"{i}/{len(todo)} {' '.join(map(str, key))}: {records.describe(numbers)}", flush=True)
 
 
 def timed_fit(model, X, y):
