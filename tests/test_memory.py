@@ -14,14 +14,11 @@ from sksnn._rows import Table
 from sksnn._together import LOOP_BYTES
 from sksnn.encodings import column_moments
 
-# In a process of its own. The peak is VmHWM where there is one: ru_maxrss of a child begins, on Linux,
-# with the peak of the process that started it, which would hide what is measured. glibc gives every
-# block back at once: what it keeps for later use varies from run to run by a third of X.
-MEASURE = """
+# Each script runs in a process of its own. The peak is VmHWM where there is one: ru_maxrss of a child
+# begins, on Linux, with the peak of the process that started it, which would hide what is measured. glibc
+# gives every block back at once: what it keeps for later use varies from run to run by a third of X.
+STATUS = """
 import gc, json, resource, sys, warnings
-import numpy as np
-from scipy import sparse
-from sksnn import SNNClassifier
 
 def status(key):
     try:
@@ -29,6 +26,12 @@ def status(key):
             return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
     except FileNotFoundError:  # macOS: bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+"""
+
+MEASURE = """
+import numpy as np
+from scipy import sparse
+from sksnn import SNNClassifier
 
 def added(call):
     gc.collect()
@@ -76,17 +79,9 @@ print(json.dumps(results))
 
 # A search of 16 candidates on 4 folds.
 SEARCH = """
-import gc, json, resource, sys, warnings
 from sklearn.datasets import load_breast_cancer
 from sksnn import SNNClassifier
 from sksnn.model_selection import SNNGridSearchCV
-
-def status(key):
-    try:
-        with open("/proc/self/status") as lines:
-            return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
-    except FileNotFoundError:  # macOS: bytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 warnings.simplefilter("ignore")
 X, y = load_breast_cancer(return_X_y=True)
@@ -107,7 +102,7 @@ print(json.dumps({"weights": weights, "added": status("VmHWM") - before}))
 
 def measure(script):
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", STATUS + script],
         env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "131072"},
         capture_output=True,
         text=True,
