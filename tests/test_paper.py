@@ -215,6 +215,9 @@ def test_settings_are_drawn_once():
     assert drawn == whole[:8] == records.draw_settings("uci", 8)
     assert len(whole) == 216 and {settings["n_layers"] for settings in whole} == {2, 3, 4, 8, 16, 32}
     assert len(records.draw_settings("small", 10**9)) == 24
+    small = records.draw_settings("uci", 10**9, n_units=256, n_layers=8)
+    assert small == [s for s in whole if s["n_units"] == 256 and s["n_layers"] <= 8] and len(small) == 48
+    assert records.draw_settings("uci", 5, n_units=256, n_layers=8) == small[:5]
 
 
 def test_uci_searches_the_space_of_the_paper(data, tmp_path):
@@ -300,6 +303,17 @@ def test_a_candidate_changes_constants_for_its_own_fits(monkeypatch):
     choice.run_one("edges", "kin8nm", 3, choice.CANDIDATES["edges"]["RandomForest"], 100)
     assert [bins for _, bins in seen] == [9, 48] and encodings.MOST_BINS == 48
     assert [model.random_state for model, _ in seen] == [3, 3] and seen[0][0].n_units == 8
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
+def test_large_sets_are_cut_and_others_left_out():
+    choice = load_script("choice")
+    keys, rows = choice.keys_of("large", n_folds=1, least=5001, most=6000)
+    assert ("htru2", 0) in keys and ("letter", 0) in keys and ("iris", 0) not in keys
+    assert min(rows[name] for name, _ in keys) > 5000
+    names = [name for name, _ in choice.keys_of("classification", 1, 5001, 6000)[0]]
+    assert "ringnorm" in names and "letter" not in names
+    assert all(name in choice.CANDIDATES["large"] for name in ("8 members", "rectangular, 256 units"))
 
 
 def test_a_lever_has_to_pass_both_scores():

@@ -3,12 +3,14 @@
     SKSNN_DATA=... python examples/paper/choice.py classification choice.csv --jobs 2
     SKSNN_DATA=... python examples/paper/choice.py regression choice_regression.csv --jobs 2
     SKSNN_DATA=... python examples/paper/choice.py edges choice_edges.csv --rows 2000
+    SKSNN_DATA=... python examples/paper/choice.py large choice_large.csv --min-rows 501 --rows 8000
 
 A candidate is the estimator with its defaults but for a few parameters; START is the one network that it was
 before. All candidates are run on all UCI sets of at most --rows training rows. For regression they are run on
 the regression sets, cut to so many rows, and on the UCI sets, of which the column with the most values is
 predicted from the others and the classes: most are noisy. "edges" are classes whose edges are parallel to the
-axes: rows of regression sets, labelled by a random tree.
+axes: rows of regression sets, labelled by a random tree. "large" adds to the UCI sets the large sets of
+`defaults.py`, and cuts sets to --rows training rows in place of leaving them out.
 
 The tables compare each candidate with the --reference (by default with START): mean scores, wins and losses,
 the share of 2 000 bootstrap resamples of the *sets* in which it is better, and for sets of a few, some and
@@ -28,7 +30,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-from defaults import is_first_half, judge, score_cut
+from defaults import is_first_half, judge, large_names, load_large, score_cut
 from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
@@ -38,6 +40,7 @@ from sksnn import SNNClassifier, SNNRegressor, encodings
 from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
 
 RESAMPLES = 2000
+CUT_TASKS = ("regression", "large")  # sets of more rows are cut, not left out
 GROUPS = (0, 200, 1000, np.inf)  # training rows
 
 # What is no parameter of the estimators, but a constant or a function of `sksnn.encodings`.
@@ -46,11 +49,13 @@ VARIANCE_1 = {"_dense_variance": lambda values, weight: 1.0}
 
 CODES = ("onehot", "piecewise")
 MIXED = {"n_estimators": 8, "encoding": CODES}
+EQUAL = {"layer_form": "rectangular"}
 NUMBERS = {"n_estimators": 8, "encoding": ("piecewise", None), "early_stopping": True}
 START = {
     "classification": {"n_estimators": 1, "weight_decay": 0.3},
     "regression": {"n_estimators": 1},
     "edges": {"n_estimators": 1},
+    "large": {},
 }
 CANDIDATES = {
     "classification": {
@@ -85,6 +90,19 @@ CANDIDATES = {
             **NUMBERS,
             "optimizer_params": {"betas": (0.9, 0.95)},
         },
+    },
+    "large": {
+        "8 members": {"n_estimators": 8},
+        "dropout 0": {"dropout": 0.0},
+        "dropout 0.02": {"dropout": 0.02},
+        "rectangular, 128 units": {**EQUAL, "n_units": 128},
+        "rectangular, 256 units": {**EQUAL, "n_units": 256},
+        "rate 0.002": {"lr": 2e-3},
+        "100 epochs": {"max_epochs": 100},
+        "smoothing 0.05": {"label_smoothing": 0.05},
+        "piecewise": {"encoding": "piecewise"},
+        "2 layers": {"n_layers": 2},
+        "second moment 0.95": {"optimizer_params": {"betas": (0.9, 0.95)}},
     },
     "edges": {
         "choice": {},
@@ -135,6 +153,8 @@ def names_of(task):
         return uci_names()
     if task == "edges":
         return [name for name in regression_names() if len(load_regression(name).y) >= 3000]
+    if task == "large":
+        return large_names()
     columns = {name: load_column(name) for name in uci_names()}
     usable = [name for name, data in columns.items() if data.n_values >= 20 and len(data.y) >= 100]
     return [*regression_names(), *(f"{name} (column)" for name in usable)]
@@ -143,14 +163,16 @@ def names_of(task):
 def load(task, name):
     """Load a set as a Bunch of X, y and folds."""
     if task != "regression":
-        return load_uci(name) if task == "classification" else load_edges(name)
+        return {"classification": load_uci, "edges": load_edges, "large": load_large}[task](name)
     return load_column(name.removesuffix(" (column)")) if name.endswith(")") else load_regression(name)
 
 
+CLASSIFIED = SNNClassifier, score_classifier, ("accuracy", "log_loss", "auc", "seconds")
 TASKS = {
-    "classification": (SNNClassifier, score_classifier, ("accuracy", "log_loss", "auc", "seconds")),
+    "classification": CLASSIFIED,
     "regression": (SNNRegressor, score_regressor, ("r2", "error", "seconds")),
-    "edges": (SNNClassifier, score_classifier, ("accuracy", "log_loss", "auc", "seconds")),
+    "edges": CLASSIFIED,
+    "large": CLASSIFIED,
 }
 
 
@@ -174,7 +196,7 @@ def keys_of(task, n_folds, least, most):
     for name in names_of(task):
         folds = load(task, name).folds
         rows[name] = len(folds[0][0])
-        if rows[name] >= least and (rows[name] <= most or task == "regression"):
+        if rows[name] >= least and (rows[name] <= most or task in CUT_TASKS):
             some = n_folds if rows[name] <= 2000 else 1
             keys += [(name, fold) for fold in range(min(some, len(folds)))]
     return keys, rows

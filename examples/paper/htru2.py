@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from records import NETWORKS, Records, draw_settings, paired_p, search, versions
+from records import NETWORKS, Records, add_limits, draw_settings, paired_p, search, versions
 from sklearn.metrics import roc_auc_score
 
 from sksnn import SNNClassifier
@@ -65,8 +65,8 @@ def choose_settings(given, units, layers):
         The largest networks of the space.
     """
     if len(given) == 1 and given[0].isdigit():
-        drawn = [s for s in draw_settings("htru2") if s["n_units"] <= units and s["n_layers"] <= layers]
-        return {name_of(settings): settings for settings in drawn[: int(given[0])]}
+        drawn = draw_settings("htru2", int(given[0]), n_units=units, n_layers=layers)
+        return {name_of(settings): settings for settings in drawn}
     unknown = [name for name in given if name not in FEW]
     if unknown:
         raise ValueError(f"--settings must be a number or names among {', '.join(FEW)}; got {unknown[0]}.")
@@ -159,8 +159,7 @@ def main():
     parser.add_argument(
         "--settings", nargs="+", default=list(FEW), metavar="N", help="a number, or names of FEW"
     )
-    parser.add_argument("--units", type=int, default=1024, help="widest layers among N settings")
-    parser.add_argument("--layers", type=int, default=32, help="deepest networks among N settings")
+    add_limits(parser)
     parser.add_argument("--epochs", type=int, default=60, help="largest number of epochs")
     parser.add_argument("--jobs", type=int, default=1, help="workers of a search")
     arguments = parser.parse_args()

@@ -84,7 +84,7 @@ NETWORKS = {
 }
 
 
-def draw_settings(space, n_settings=None):
+def draw_settings(space, n_settings=None, *, n_units=np.inf, n_layers=np.inf):
     """Return settings of a search space in an order that is drawn once: the first `n_settings`, or all.
 
     Parameters
@@ -92,13 +92,22 @@ def draw_settings(space, n_settings=None):
     space : str
         A key of `sksnn.model_selection.search_spaces`.
     n_settings : int, default=None
+    n_units, n_layers : int, default=inf
+        Leave out larger networks.
 
     Returns
     -------
     settings : list of dict
     """
     settings = [*ParameterGrid(search_spaces[space])]
-    return [settings[i] for i in np.random.default_rng(0).permutation(len(settings))[:n_settings]]
+    drawn = [settings[i] for i in np.random.default_rng(0).permutation(len(settings))]
+    return [s for s in drawn if s["n_units"] <= n_units and s["n_layers"] <= n_layers][:n_settings]
+
+
+def add_limits(parser):
+    """Add the options that leave out large networks of a search space: those take a CPU minutes to hours."""
+    parser.add_argument("--units", type=int, default=np.inf, help="widest layers among the settings")
+    parser.add_argument("--layers", type=int, default=np.inf, help="deepest networks among the settings")
 
 
 def search(estimator, settings, X, y, cv, scoring, n_jobs=None, **fit_params):

@@ -31,6 +31,7 @@ from peers import make_peer
 from records import (
     NETWORKS,
     Records,
+    add_limits,
     complete,
     draw_critical_differences,
     draw_settings,
@@ -253,6 +254,7 @@ def main():
     parser.add_argument(
         "--space", default="small", choices=["small", "uci"], help="the settings for --tune; default: small"
     )
+    add_limits(parser)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument(
         "--times", type=Path, metavar="FILE", help="show the seconds of these results, of a machine at rest"
@@ -264,7 +266,9 @@ def main():
     )
     print(versions(), "\nseed = fold; networks and SVC standardised, all else as its defaults are")
     records = Records(arguments.out, ("set", "fold", "method"), ("accuracy", "log_loss", "auc", "seconds"))
-    candidates = draw_settings(arguments.space, arguments.tune)
+    candidates = draw_settings(
+        arguments.space, arguments.tune, n_units=arguments.units, n_layers=arguments.layers
+    )
     run_missing(records, wanted(arguments), partial(run_one, candidates=candidates), arguments.jobs)
     times = Records(arguments.times, records.keys, records.values) if arguments.times else None
     report(records, arguments.figures, times)
