@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _device
+from ._calibration import calibrate
 from ._columns import Columns
 from ._divergence import Diverged, explain_divergence, warn_if_useless
 from ._engine import NonFiniteLoss
@@ -273,9 +274,11 @@ class BaseSNN(BaseEstimator):
             self._publish(model, net, best)
 
     def _look_back(self, training):
-        """Warn if nothing has been learned; score the members on rows that they have not seen."""
+        """Warn if nothing has been learned; calibrate and score members on rows that they have not seen."""
         criterion, target = training.net.criterion_, training.model.target
         warn_if_useless(self._kept_loss(), criterion, training.rows[0], target.n_outputs)
+        calibrate(self._model, training.table, training.shares)
+        self._publish_target()
         if self.oob_score:
             self._score_out_of_bag(training.table, training.shares)
 
@@ -285,14 +288,18 @@ class BaseSNN(BaseEstimator):
             delattr(self, name)
         model.history, model.optimizer = net.history, net.optimizer_
         self._model, self.net_ = model, net
-        for name, value in model.target.attributes().items():
-            setattr(self, name, value)
+        self._publish_target()
         self.n_iter_ = len(net.history)
         self.loss_curve_ = [row["train_loss"] for row in net.history]
         self.validation_loss_curve_ = [r["valid_loss"] for r in net.history if "valid_loss" in r] or None
         self.validation_scores_ = [r["valid_score"] for r in net.history if "valid_score" in r] or None
         # A Checkpoint may have put an older history back.
         self.best_epoch_ = model.best_epoch = min((best and best.best_epoch) or self.n_iter_, self.n_iter_)
+
+    def _publish_target(self):
+        """Set the fitted attributes that say what is predicted."""
+        for name, value in self._model.target.attributes().items():
+            setattr(self, name, value)
 
     def _kept_loss(self):
         """Return the training loss of the epoch whose weights are kept; the least if a score chose it."""

@@ -6,6 +6,7 @@ Prediction, pickles and diagnostics read a `Model` and nothing else; training (`
 
 import copy
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -88,6 +89,11 @@ class Model:
         model = copy.copy(self)
         model.plan, model.target, model._loaded_state = plan, target, None
         return model
+
+    def calibrate(self, temperature):
+        """Divide the logits of all members by a temperature from now on."""
+        self.target = replace(self.target, temperature=temperature)
+        self.module.average = self.target.average
 
     def only(self, j):
         """Return a model of the j-th network alone."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ._target import Labels
+from ._target import Classes, Labels
 from .encodings import has_many_columns
 from .networks import layer_sizes
 
@@ -73,6 +73,8 @@ class Plan:
         Training rows with weight of the first fit, on which width and encoding depend.
     early_stopping : bool
         Whether validation rows decide which epoch is best.
+    calibrates : bool
+        Whether rows that members have not seen decide how sure these are.
     has_many_columns : bool
         Whether the first fit had more columns than ``encoding="auto"`` encodes.
     loss : callable
@@ -110,6 +112,7 @@ class Plan:
     tol: float
     n_iter_no_change: int
     loss: Callable
+    calibrates: bool = False  # not in the plans of estimators that 0.1.0 saved
 
     @property
     def is_named(self):
@@ -169,6 +172,7 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
     batch_size = min(choose_batch_size(parameters, target, n_trained), n_trained)
     watched = valid is not None or any(share.valid is not None for share in shares)
     early_stopping = watched and bool(parameters.early_stopping)
+    is_calibrated = calibrates(parameters, target, count_rows(table), len(shares))
     masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
     return Plan(
         n_estimators=len(shares),
@@ -194,6 +198,7 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
         max_grad_norm=parameters.max_grad_norm,
         max_time=parameters.max_time,
         early_stopping=early_stopping,
+        calibrates=is_calibrated,
         tol=parameters.tol,
         n_iter_no_change=parameters.n_iter_no_change,
         loss=target.loss(parameters, masked, early_stopping),
@@ -231,6 +236,23 @@ def stops_early(parameters, target, n_rows, k):
         return bool(parameters.early_stopping)
     holds_folds = k > 1 and not parameters.bootstrap and not isinstance(target, Labels)
     return n_rows > EARLY_STOPPING_ROWS or (holds_folds and n_rows >= FEWEST_IN_FOLDS)
+
+
+def calibrates(parameters, target, n_rows, k):
+    """Say whether members have rows that they are not trained on, which tell how sure they may be.
+
+    "auto": if there are several members of a classifier, and rows enough to be divided into folds.
+    """
+    chosen, is_possible = getattr(parameters, "calibrate", False), isinstance(target, Classes) and k > 1
+    if isinstance(chosen, str):
+        return is_possible and n_rows >= FEWEST_IN_FOLDS and not callable(parameters.loss)
+    if chosen and not is_possible:
+        got = f"n_estimators={k}" if isinstance(target, Classes) else "a y of shape (n_rows, n_tasks)"
+        raise ValueError(
+            f"calibrate=True needs a y of shape (n_rows,) and several members; got {got}. Use "
+            "calibrate='auto', or sklearn.calibration.CalibratedClassifierCV."
+        )
+    return bool(chosen)
 
 
 def choose_layer_sizes(parameters, target, n_rows):

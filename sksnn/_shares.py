@@ -8,7 +8,7 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from ._members import Member
-from ._plan import stops_early
+from ._plan import calibrates, stops_early
 from ._rows import Table
 from ._target import Classes, mean_weight
 
@@ -46,6 +46,7 @@ def split(parameters, table, target, valid, k, seed):
     if n_counted == 0:
         return table, valid, [Share()] * k  # the target refuses such rows, and says why
     holds_back = valid is None and stops_early(parameters, target, n_counted, k)
+    is_calibrated = calibrates(parameters, target, n_counted, k)
     if parameters.bootstrap:
         shares = draw_bags(table, k, holds_back, seed)
         if parameters.oob_score and not (out_of_bag(shares, n_rows).any(axis=0) & counted(table)).any():
@@ -54,10 +55,12 @@ def split(parameters, table, target, valid, k, seed):
                 f"n_samples={n_rows} that have weight and a label. Give more rows, or more members."
             )
         return table, valid, shares
+    if is_calibrated or (holds_back and k > 1):
+        # Two members hold back the same rows to calibrate, since two together are less sure than one alone.
+        shares = draw_folds(table, target, k, fraction, seed, n_together=1 if holds_back else 2)
+        return table, valid, shares if holds_back else [share._replace(valid=None) for share in shares]
     if not holds_back:
         return table, valid, [Share()] * k
-    if k > 1:
-        return table, None, draw_folds(table, target, k, fraction, seed)
     n_valid = int(np.ceil(fraction * n_rows))
     if n_valid >= n_rows:
         raise ValueError(
@@ -75,19 +78,20 @@ def counted(table):
     return labelled if table.weight is None else labelled & (table.weight > 0)
 
 
-def draw_folds(table, target, k, validation_fraction, seed):
+def draw_folds(table, target, k, validation_fraction, seed, n_together=1):
     """Let each member hold back another fold of the rows that count, so that all rows are learned from.
 
-    Since all are watched together, each holds back half of `validation_fraction`, and they hold back half of
-    the rows at most. Each class is dealt out evenly; if there are fewer rows than members, some hold back the
-    same fold.
+    Since all folds are looked at together, a fold is half of `validation_fraction` for each of the
+    `n_together` members that hold it back, and they hold back half of the rows at most. Each class is dealt
+    out evenly; if there are fewer rows than members, some hold back the same fold.
     """
     rows, rng = np.flatnonzero(counted(table)), np.random.default_rng(seed)
-    n_folds = min(max(2 * k, round(2 / validation_fraction)), len(rows))
+    n_held = -(-k // n_together)
+    n_folds = min(max(2 * n_held, round(2 / (validation_fraction * n_together))), len(rows))
     if n_folds < 2:
         raise ValueError(
-            f"early_stopping with n_estimators={k} needs at least 2 rows with weight and a label, of which "
-            f"members hold some back; got {len(rows)}. Use early_stopping=False, or give X_val and y_val."
+            f"n_estimators={k} with early_stopping or calibrate needs at least 2 rows with weight and a "
+            f"label, of which members hold some back; got {len(rows)}. Set both to False."
         )
     order = rng.permutation(rows)
     if isinstance(target, Classes):
@@ -95,7 +99,7 @@ def draw_folds(table, target, k, validation_fraction, seed):
     fold = np.full(len(table.y), -1)
     fold[order] = np.arange(len(rows)) % n_folds
     # The rows of a rare class are in folds one after the other: members watch every second fold.
-    held = np.arange(k) * (n_folds // k or 1) % n_folds
+    held = np.arange(k) // n_together * (n_folds // n_held or 1) % n_folds
     return [Share(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in held]
 
 
@@ -123,8 +127,9 @@ def draw_bags(table, k, holds_back, seed):
 
 
 def out_of_bag(shares, n_rows):
-    """Say which rows a member has not drawn: an array of shape (k, n_rows)."""
-    return np.array([~np.isin(np.arange(n_rows), share.train) for share in shares])
+    """Say which rows a member is not trained on: an array of shape (k, n_rows)."""
+    seen = [np.arange(n_rows) if share.train is None else share.train for share in shares]
+    return np.array([~np.isin(np.arange(n_rows), rows) for rows in seen])
 
 
 def make_members(model, criterion, table, rows, valid_rows, shares, best):

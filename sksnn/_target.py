@@ -8,7 +8,6 @@ changes in place, so that a fit that fails leaves an earlier one as it was.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from . import losses
 from ._validation import (
     check_labels,
     check_outputs,
+    check_quantiles,
     check_targets,
     check_task_classes,
     check_task_labels,
@@ -202,10 +202,13 @@ class Labels(Target):
     labels : ndarray
         The attribute ``classes_`` of the estimator.
     class_weight : ndarray of shape (1, n_classes) or (n_tasks, 2), default=None
+    temperature : float, default=1.0
+        What the logits of members are divided by before they are averaged; 1 for tasks.
     """
 
     labels: np.ndarray
     class_weight: np.ndarray | None = None
+    temperature: float = 1.0
 
     _cross_entropy: ClassVar[Callable[..., losses.MaskedLoss]]
 
@@ -245,8 +248,8 @@ class Labels(Target):
         return Classes(n_outputs=len(labels), has_columns=False, labels=labels)
 
     def attributes(self):
-        """Return also the classes."""
-        return {"classes_": self.labels, **super().attributes()}
+        """Return also the classes and the temperature."""
+        return {"classes_": self.labels, "temperature_": self.temperature, **super().attributes()}
 
     def loss(self, parameters, masked, stops_early):
         """Return the user's loss, or the cross-entropy with the smoothing of that name."""
@@ -265,6 +268,14 @@ class Labels(Target):
     def _auto_smoothing(stops_early):
         """Return what label_smoothing="auto" stands for."""
         raise NotImplementedError
+
+    def probabilities(self, outputs):
+        """Return the probabilities that outputs stand for."""
+        raise NotImplementedError
+
+    def each(self, outputs):
+        """Return the probabilities of k networks, with a leading dimension."""
+        return np.stack([self.probabilities(member / self.temperature) for member in outputs])
 
     def learned_from(self, table, parameters, first, is_chunk=False):
         """Learn the class weights, anew in each fit."""
@@ -347,10 +358,9 @@ class Classes(Labels):
         """Return class indices, and what turns logits into probabilities."""
         return {"classes": np.arange(self.n_outputs), "predict_nonlinearity": softmax}
 
-    @staticmethod
-    def average(outputs, present=None):
+    def average(self, outputs, present=None):
         """Return the logarithms of the mean probabilities, finite where these round to 0."""
-        return losses.log_mean_exp(torch.log_softmax(outputs, -1), present)
+        return losses.log_mean_exp(torch.log_softmax(outputs / self.temperature, -1), present)
 
     def score(self, y, outputs, weight):
         """Return the share of rows whose class has the largest output."""
@@ -602,23 +612,3 @@ def squeeze(outputs):
 def loss_class(parameters):
     """Return the class of a regressor's loss."""
     return losses.OwnLoss if callable(parameters.loss) else losses.REGRESSION_LOSSES[parameters.loss]
-
-
-def check_quantiles(parameters):
-    """Return a list of quantiles as a tuple; None if it is a single one."""
-    quantiles = parameters.quantile
-    if isinstance(quantiles, Real):
-        return None
-    if parameters.loss != "quantile":
-        raise ValueError(
-            f"quantile={quantiles!r} is a list, but loss={parameters.loss!r} estimates no quantiles. Set "
-            "loss='quantile'."
-        )
-    levels = np.asarray(quantiles)
-    numbers = levels.ndim == 1 and levels.dtype.kind == "f" and len(levels) > 0
-    if not (numbers and levels.min() > 0 and levels.max() < 1):
-        raise ValueError(
-            f"quantile must be a number in (0, 1), or a list of such numbers; got {quantiles!r}. Use "
-            "[0.05, 0.5, 0.95], for example."
-        )
-    return tuple(levels.tolist())

@@ -419,3 +419,23 @@ def encode_labels(y, classes, name="y"):
             f"{classes.tolist()} seen before. Drop these rows, or fit again with all classes."
         )
     return np.searchsorted(classes, y).astype(np.int64)
+
+
+def check_quantiles(parameters):
+    """Return a list of quantiles as a tuple; None if it is a single one."""
+    quantiles = parameters.quantile
+    if isinstance(quantiles, numbers.Real):
+        return None
+    if parameters.loss != "quantile":
+        raise ValueError(
+            f"quantile={quantiles!r} is a list, but loss={parameters.loss!r} estimates no quantiles. Set "
+            "loss='quantile'."
+        )
+    levels = np.asarray(quantiles)
+    usable = levels.ndim == 1 and levels.dtype.kind == "f" and len(levels) > 0
+    if not (usable and levels.min() > 0 and levels.max() < 1):
+        raise ValueError(
+            f"quantile must be a number in (0, 1), or a list of such numbers; got {quantiles!r}. Use "
+            "[0.05, 0.5, 0.95], for example."
+        )
+    return tuple(levels.tolist())

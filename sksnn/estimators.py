@@ -132,6 +132,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Whether to predict each training row by the members that have not drawn it, and score these
         predictions; needs ``bootstrap=True``. With early stopping these rows also choose the best epoch, and
         the score is too good.
+    calibrate : bool or "auto", default="auto"
+        Whether rows that members have not seen decide how sure predictions are: the logits of all members are
+        divided by the temperature at which these rows have the least log-loss (Guo et al., 2017). With label
+        smoothing alone, probabilities of easy classes are too unsure, and those of noisy ones too sure. Two
+        members at a time hold back the same `validation_fraction` of the rows; with early stopping or
+        `bootstrap` these are the rows that each member holds back, or has not drawn. "auto": True for several
+        members and a 1-D y of 20 rows or more with ``loss="log_loss"``. `partial_fit` keeps the temperature.
     loss : "log_loss" or callable, default="log_loss"
         The loss to minimise: the cross-entropy, or a callable ``(output, y) -> losses`` of torch tensors,
         which returns the loss of each label, in the shape of y. For a 1-D y, output has shape (n, n_classes)
@@ -184,6 +191,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         0 and 1.
     n_outputs_ : int
         Width of the output layer: the number of classes (two for a binary y) or of tasks.
+    temperature_ : float
+        What the logits of members are divided by; 1 without `calibrate`.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -217,6 +226,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     G. Klambauer, T. Unterthiner, A. Mayr, S. Hochreiter, "Self-Normalizing Neural Networks", 2017,
     arXiv:1706.02515.
 
+    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", 2017,
+    arXiv:1706.04599, for the temperature.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
@@ -240,6 +252,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "n_units": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "calibrate": ["boolean", StrOptions({"auto"})],
         "loss": [StrOptions({"log_loss"}), callable],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
@@ -275,6 +288,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         scoring="loss",
         bootstrap=False,
         oob_score=False,
+        calibrate="auto",
         loss="log_loss",
         class_weight=None,
         label_smoothing="auto",
@@ -314,6 +328,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.scoring = scoring
         self.bootstrap = bootstrap
         self.oob_score = oob_score
+        self.calibrate = calibrate
         self.loss = loss
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
@@ -464,9 +479,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         >>> clf.predict_proba_members(X[:2]).shape
         (4, 2, 3)
         """
-        return self._predict_members(
-            X, lambda target, outputs: np.stack([target.probabilities(member) for member in outputs])
-        )
+        return self._predict_members(X, lambda target, outputs: target.each(outputs))
 
     @staticmethod
     def _out_of_bag(target, outputs):

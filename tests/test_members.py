@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,9 +31,11 @@ GAPS = np.where(np.random.default_rng(3).random(TASKS.shape) < 0.3, np.nan, TASK
 EXACT = {**SMALL, "precision": "float64", "dropout": 0.1}
 #: Members that are all alike.
 ALIKE = {**EXACT, "encoding": "piecewise", "early_stopping": False}
+#: Its members are trained on all rows.
+Uncalibrated = partial(SNNClassifier, calibrate=False)
 # Kind of target -> estimator, y, method that returns what members average.
 KINDS = {
-    "classes": (SNNClassifier, Y, "predict_proba", "predict_proba_members"),
+    "classes": (Uncalibrated, Y, "predict_proba", "predict_proba_members"),
     "tasks": (SNNClassifier, GAPS, "predict_proba", "predict_proba_members"),
     "a number": (SNNRegressor, T, "predict", "predict_members"),
     "numbers": (SNNRegressor, np.column_stack([T, -T, T**2]), "predict", "predict_members"),
@@ -97,9 +100,9 @@ def test_a_closure_is_called_for_all_members_at_once():
 def test_members_may_take_codes_in_turn():
     """Those of a code are trained as if the others had it, too, though inputs are filled up with zeros."""
     codes = ("onehot", "piecewise", None)
-    mixed = SNNClassifier(**{**EXACT, "n_estimators": 6}, encoding=codes).fit(X, Y)
+    mixed = Uncalibrated(**{**EXACT, "n_estimators": 6}, encoding=codes).fit(X, Y)
     for j, code in enumerate(codes):
-        alike = SNNClassifier(**{**EXACT, "n_estimators": 6}, encoding=code).fit(X, Y)
+        alike = Uncalibrated(**{**EXACT, "n_estimators": 6}, encoding=code).fit(X, Y)
         np.testing.assert_allclose(
             mixed.predict_proba_members(X)[j::3], alike.predict_proba_members(X)[j::3], atol=1e-6
         )
@@ -309,7 +312,7 @@ def test_rows_out_of_the_bag_are_predicted_by_the_others(kind):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # rows in all bags: the mean of nothing
         expected = np.nanmean(np.where(out.reshape(4, 120, *[1] * (each.ndim - 2)), each, np.nan), axis=0)
-    found = model.oob_decision_function_ if estimator is SNNClassifier else model.oob_prediction_
+    found = getattr(model, model._oob_attribute)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     seen = out.any(axis=0)
     assert np.isnan(found[~seen]).all() and 0 < (~seen).sum() < 60
@@ -385,7 +388,7 @@ def test_callbacks_of_skorch_see_the_ensemble(encoding):
         MomentRecorder(),
         Watch(),
     ]
-    model = SNNClassifier(**{**SMALL, "n_estimators": 3}, encoding=encoding, callbacks=callbacks).fit(X, Y)
+    model = Uncalibrated(**{**SMALL, "n_estimators": 3}, encoding=encoding, callbacks=callbacks).fit(X, Y)
     assert model.net_.history[-1, "score"] == pytest.approx(model.score(X, Y), abs=0.01)
     assert len(seen) == 3 * 8 * SMALL["max_epochs"] and {shape for *_, shape in seen} >= {(16, 2)}
     assert len(model.net_.history) == model.n_iter_ and len(model.net_.history[-1, "layer_means"]) == 3
@@ -422,7 +425,9 @@ def test_what_does_not_go_together_is_said():
     with raises("encoding must be or hold None, 'auto' or one of"):
         SNNClassifier(**SMALL, encoding=()).fit(X, Y)
     weight = np.eye(120)[7]
-    with raises("early_stopping with n_estimators=3 needs at least 2 rows with weight and a label"):
+    with raises(
+        "n_estimators=3 with early_stopping or calibrate needs at least 2 rows with weight and a label"
+    ):
         SNNRegressor(**{**SMALL, "n_estimators": 3}, early_stopping=True).fit(X, T, sample_weight=weight)
     with raises("bootstrap=True has drawn, for a member, all of the n_samples=120 that have weight"):
         SNNRegressor(**SMALL, bootstrap=True, early_stopping=True).fit(X, T, sample_weight=weight)
@@ -445,7 +450,7 @@ def test_each_member_goes_on_with_its_own_moments(encoding, way):
     settings = {**EXACT, "lr": 0.1, "max_epochs": 4}
     fits = []
     for k in (5, 7):
-        model = SNNClassifier(**{**settings, "n_estimators": k}, warm_start=True, encoding=encoding)
+        model = Uncalibrated(**{**settings, "n_estimators": k}, warm_start=True, encoding=encoding)
         model.fit(X[:97], Y[:97])
         if way == "pickle":
             model = pickle.loads(pickle.dumps(model))

@@ -223,10 +223,10 @@ def auto_values(task, n_columns=20):
         table, valid, shares = split(estimator, table, target, None, k, seed=0)
         plan = make_plan(estimator, target, table, valid, shares)
         smoothing = plan.loss.keywords.get("label_smoothing")
-        watched = valid.y if valid is not None else shares[0].valid
+        trained = shares[0].train if valid is None else table.y
         rows[n_rows] = {
             "members": k,
-            "held back": 0 if watched is None else len(watched),
+            "held back": 0 if trained is None else n_rows - len(trained),
             "layers": plan.hidden_layer_sizes,
             "encoding": plan.encoding,
             "batch": plan.batch_size,
