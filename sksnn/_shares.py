@@ -12,6 +12,9 @@ from ._plan import calibrates, stops_early
 from ._rows import Table
 from ._target import Classes, mean_weight
 
+# What a member holds back to calibrate at most: more rows than are needed for one number cost accuracy.
+ROWS_TO_CALIBRATE = 64
+
 
 class Share(NamedTuple):
     """The rows of a member in the table, by their indices.
@@ -56,8 +59,7 @@ def split(parameters, table, target, valid, k, seed):
             )
         return table, valid, shares
     if is_calibrated or (holds_back and k > 1):
-        # Two members hold back the same rows to calibrate, since two together are less sure than one alone.
-        shares = draw_folds(table, target, k, fraction, seed, n_together=1 if holds_back else 2)
+        shares = draw_folds(table, target, k, fraction, seed, np.inf if holds_back else ROWS_TO_CALIBRATE)
         return table, valid, shares if holds_back else [share._replace(valid=None) for share in shares]
     if not holds_back:
         return table, valid, [Share()] * k
@@ -78,16 +80,15 @@ def counted(table):
     return labelled if table.weight is None else labelled & (table.weight > 0)
 
 
-def draw_folds(table, target, k, validation_fraction, seed, n_together=1):
+def draw_folds(table, target, k, validation_fraction, seed, most_rows=np.inf):
     """Let each member hold back another fold of the rows that count, so that all rows are learned from.
 
-    Since all folds are looked at together, a fold is half of `validation_fraction` for each of the
-    `n_together` members that hold it back, and they hold back half of the rows at most. Each class is dealt
-    out evenly; if there are fewer rows than members, some hold back the same fold.
+    Since all are looked at together, each holds back half of `validation_fraction`, or about `most_rows` if
+    that is less, and they hold back half of the rows at most. Each class is dealt out evenly; if there are
+    fewer rows than members, some hold back the same fold.
     """
     rows, rng = np.flatnonzero(counted(table)), np.random.default_rng(seed)
-    n_held = -(-k // n_together)
-    n_folds = min(max(2 * n_held, round(2 / (validation_fraction * n_together))), len(rows))
+    n_folds = min(max(2 * k, round(2 / validation_fraction), int(len(rows) / most_rows)), len(rows))
     if n_folds < 2:
         raise ValueError(
             f"n_estimators={k} with early_stopping or calibrate needs at least 2 rows with weight and a "
@@ -99,7 +100,7 @@ def draw_folds(table, target, k, validation_fraction, seed, n_together=1):
     fold = np.full(len(table.y), -1)
     fold[order] = np.arange(len(rows)) % n_folds
     # The rows of a rare class are in folds one after the other: members watch every second fold.
-    held = np.arange(k) // n_together * (n_folds // n_held or 1) % n_folds
+    held = np.arange(k) * (n_folds // k or 1) % n_folds
     return [Share(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in held]
 
 

@@ -135,10 +135,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     calibrate : bool or "auto", default="auto"
         Whether rows that members have not seen decide how sure predictions are: the logits of all members are
         divided by the temperature at which these rows have the least log-loss (Guo et al., 2017). With label
-        smoothing alone, probabilities of easy classes are too unsure, and those of noisy ones too sure. Two
-        members at a time hold back the same `validation_fraction` of the rows; with early stopping or
-        `bootstrap` these are the rows that each member holds back, or has not drawn. "auto": True for several
-        members and a 1-D y of 20 rows or more with ``loss="log_loss"``. `partial_fit` keeps the temperature.
+        smoothing alone, probabilities of easy classes are too unsure, and those of noisy ones too sure. Each
+        member holds back other rows: half of `validation_fraction`, but some 64 at most. With early stopping
+        or `bootstrap` it has such rows already. "auto": True for several members, a 1-D y of 20 rows or more
+        and ``loss="log_loss"``. `partial_fit` keeps the temperature.
     loss : "log_loss" or callable, default="log_loss"
         The loss to minimise: the cross-entropy, or a callable ``(output, y) -> losses`` of torch tensors,
         which returns the loss of each label, in the shape of y. For a 1-D y, output has shape (n, n_classes)
