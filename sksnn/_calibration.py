@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
 from ._shares import counted, out_of_bag
 from ._target import Classes
@@ -50,6 +50,9 @@ def find_temperature(target, outputs, y, present, weight=None):
     log(temperature) / DEVIATION: the temperature is the most probable one, if its logarithm was normally
     distributed before rows were seen.
 
+    Few members count for a row, and the mean of all is less sure than theirs. So the temperature is lowered
+    until the mean of all has the entropy that means of so few have, on these rows.
+
     Parameters
     ----------
     target : Classes
@@ -68,12 +71,28 @@ def find_temperature(target, outputs, y, present, weight=None):
     temperature : float
         From 1 / LARGEST to LARGEST.
     """
-    present, rows = torch.from_numpy(present), np.arange(len(y))
+    rows = np.arange(len(y))
 
-    def objective(log_temperature):
+    def log_proba(log_temperature, present):
         tried = replace(target, temperature=float(np.exp(log_temperature)))
-        log_proba = tried.average(outputs, present).numpy()[rows, y]
-        return -len(y) * np.average(log_proba, weights=weight) + (log_temperature / DEVIATION) ** 2 / 2
+        return tried.average(outputs, torch.from_numpy(present)).numpy()
+
+    def loss(log_temperature):
+        mean = np.average(log_proba(log_temperature, present)[rows, y], weights=weight)
+        return -len(y) * mean + (log_temperature / DEVIATION) ** 2 / 2
+
+    def entropy(log_temperature, present):
+        each = log_proba(log_temperature, present)
+        return -np.average((np.exp(each) * each).sum(axis=1), weights=weight)
 
     end = np.log(LARGEST)
-    return float(np.exp(minimize_scalar(objective, bounds=(-end, end), method="bounded").x))
+    found = minimize_scalar(loss, bounds=(-end, end), method="bounded").x
+    # Each member in the place of each other, also of those that have seen a row.
+    level = np.mean([entropy(found, np.roll(present, j, axis=0)) for j in range(len(present))])
+
+    def excess(log_temperature):
+        return entropy(log_temperature, np.ones_like(present)) - level
+
+    if excess(found) > 0:
+        found = -end if excess(-end) >= 0 else brentq(excess, -end, found, rtol=1e-4)
+    return float(np.exp(found))

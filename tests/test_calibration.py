@@ -82,12 +82,25 @@ def test_weights_are_copies_and_their_scale_does_not_count():
     assert abs(np.log(alone / copied)) < 0.1  # but for the number of rows, which the prior is weighed against
 
 
-def test_only_members_that_have_not_seen_a_row_count():
-    rng = np.random.default_rng(0)
-    logits, y = rng.standard_normal((3, 30, 2)), rng.integers(2, size=30)
-    present = np.zeros((3, 30), dtype=bool)
-    present[1] = True
-    assert temperature_of(logits, y, present=present) == pytest.approx(temperature_of(logits[1:2], y))
+def entropy(proba):
+    return -(proba * np.log(proba)).sum(axis=-1).mean()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(2, 5), st.integers(5, 60))
+def test_members_that_have_not_seen_a_row_decide_and_all_together_are_as_sure(seed, k, n_classes, n_rows):
+    """The mean of all has the entropy that members have at the temperature of those that decide."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal((1, n_rows, n_classes)) + rng.standard_normal((k, n_rows, n_classes))
+    y = rng.integers(n_classes, size=n_rows)
+    own = rng.integers(k, size=n_rows)
+    alone = temperature_of(logits[own, np.arange(n_rows)][None], y)
+    found = temperature_of(logits, y, present=np.arange(k)[:, None] == own)
+    assert found <= alone * (1 + 1e-4)
+    level = np.mean([entropy(softmax(member / alone, axis=1)) for member in logits])
+    assert entropy(softmax(logits / found, axis=2).mean(axis=0)) == pytest.approx(level, abs=1e-3) or (
+        found == pytest.approx(1 / LARGEST, rel=1e-3)
+    )
 
 
 # ---------------------------------------------------------------- the rows held back
@@ -100,7 +113,8 @@ def test_each_member_holds_back_other_rows_of_all_classes(n_rows, k, fraction):
     shares = draw_folds(Table(np.zeros((n_rows, 1)), y, None), classes(3), k, fraction, 0, most_rows=16)
     held = out_of_bag(shares, n_rows)
     assert held.sum(axis=0).max() == 1 and held.any(axis=0).mean() <= 0.5 + k / n_rows
-    assert 1 <= held.sum(axis=1).min() and held.sum(axis=1).max() <= 1 + min(17, n_rows * fraction / 2)
+    most = min(n_rows * fraction / 2, n_rows / (n_rows // 16))
+    assert 1 <= held.sum(axis=1).min() and held.sum(axis=1).max() <= most + 1
     per_class = np.array([np.bincount(y[own], minlength=3) for own in held])
     assert np.ptp(per_class, axis=1).max() <= 1
 
