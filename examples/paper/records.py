@@ -59,8 +59,9 @@ class Records:
 
     def add(self, key, numbers):
         """Append one result."""
-        self._rows[tuple(map(str, key))] = list(numbers)
-        self._append([*key, *(f"{number:.7g}" for number in numbers)])
+        written = [f"{number:.7g}" for number in numbers]
+        self._rows[tuple(map(str, key))] = list(map(float, written))  # ties as when the file is read again
+        self._append([*key, *written])
 
     def describe(self, numbers):
         """Return the numbers of a result in words."""

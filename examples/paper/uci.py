@@ -27,6 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.transforms import Bbox
 from peers import make_peer
 from records import (
     NETWORKS,
@@ -174,23 +175,36 @@ def compare_with_paper(results):
     return ours.join(theirs.add_suffix(" (paper)"))
 
 
+# Where a name may stand beside its point: offset, and the corner of the text that is there.
+PLACES = [
+    ((6, 3), "left", "bottom"),
+    ((6, -3), "left", "top"),
+    ((-6, 3), "right", "bottom"),
+    ((-6, -3), "right", "top"),
+]
+
+
 def draw_time(ax, ranks, seconds):
     """Draw mean ranks against the mean seconds of a fit."""
     ours = [name in (DEFAULT, "SNN") for name in ranks.index]
     ax.scatter(seconds[ranks.index], ranks, c=np.where(ours, "#0072b2", "#d55e00"), zorder=2)
-    for i, (name, rank) in enumerate(ranks.sort_values().items()):
-        label = {"SNN": "SNNClassifier, one network"}.get(name, name)
-        # Left of a point that has another close by on its right, else above or below in turn.
-        ratio, distance = seconds[ranks.index] / seconds[name], abs(ranks - rank)
-        is_left = ((ratio > 1) & (ratio < 1.8) & (distance < 0.35)).any()
-        side = {"ha": "right", "va": "center"} if is_left else {}
-        offset = (-6, 0) if is_left else (6, -9 if i % 2 and i > 1 else 4)
-        ax.annotate(label, (seconds[name], rank), offset, textcoords="offset points", fontsize=8, **side)
     ax.set(xscale="log", xlabel="mean seconds of a fit, one thread", ylabel="mean rank by accuracy")
-    ax.set_xlim(right=5 * seconds.max())
+    ax.set_xlim(0.6 * seconds.min(), 5 * seconds.max())
     ax.margins(y=0.1)
     ax.invert_yaxis()  # the best on top
     ax.grid(alpha=0.3)
+    points = ax.transData.transform(np.column_stack([seconds[ranks.index], ranks]))
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
+    for name, rank in ranks.sort_values().items():
+        label = {"SNN": "SNNClassifier, one network"}.get(name, name)
+        for offset, ha, va in PLACES:
+            style = {"textcoords": "offset points", "fontsize": 8, "ha": ha, "va": va}
+            text = ax.annotate(label, (seconds[name], rank), offset, **style)
+            box = text.get_window_extent()
+            if box.count_overlaps(taken) == 0 or (offset, ha, va) == PLACES[-1]:
+                taken.append(box)
+                break
+            text.remove()
 
 
 def draw(results, seconds, folder):
