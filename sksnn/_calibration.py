@@ -16,6 +16,9 @@ DEVIATION = 0.5
 # Logits are made at most ten times larger, or smaller.
 LARGEST = 10.0
 
+# More rows tell no more about one number; of a large bootstrap, nearly all rows could be used.
+MOST_ROWS = 10_000
+
 
 def calibrate(model, table, shares):
     """Let the rows that members have not seen tell by which temperature their logits are divided.
@@ -34,6 +37,7 @@ def calibrate(model, table, shares):
     temperature, weight = 1.0, target.label_weight(table.y, table.weight)
     unseen = out_of_bag(shares, len(table.y)) & counted(table) & (True if weight is None else weight > 0)
     rows = np.flatnonzero(unseen.any(axis=0))
+    rows = rows[:: len(rows) // MOST_ROWS + 1]
     if model.plan.calibrates and len(rows):
         with model.computing():
             outputs = model.member_outputs(table.X[rows]).double()

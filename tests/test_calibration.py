@@ -18,6 +18,7 @@ from sksnn._calibration import DEVIATION, LARGEST, find_temperature
 from sksnn._rows import Table
 from sksnn._shares import draw_folds, out_of_bag
 from sksnn._target import Classes
+from sksnn.inspection import as_sequential, network_inputs
 from sksnn.model_selection import SNNGridSearchCV
 
 X, Y = load_iris(return_X_y=True)
@@ -222,6 +223,29 @@ def test_nothing_but_probabilities_depends_on_it():
     np.testing.assert_allclose(after.mean(axis=0), model.predict_proba(X), atol=1e-6)
     np.testing.assert_allclose(softmax(np.log(before) / 3, axis=2), after, atol=1e-5)
     np.testing.assert_allclose(model.net_.predict_proba(X.astype(np.float32)), after.mean(axis=0), atol=1e-5)
+
+
+def test_a_member_as_plain_layers_has_it():
+    """For explaining packages: the softmax of the layers' outputs are the member's probabilities."""
+    model = SNNClassifier(n_estimators=2, **QUICK).fit(X, Y)
+    for member, proba in enumerate(model.predict_proba_members(X)):
+        logits = as_sequential(model, member)(network_inputs(model, X, member)).detach().numpy()
+        np.testing.assert_allclose(softmax(logits, axis=1), proba, atol=1e-6)
+
+
+def test_of_many_rows_some_are_enough(monkeypatch):
+    """Of a large bootstrap, nearly all rows are unseen by some member: gigabytes for one number."""
+    n_rows = []
+
+    def count(target, outputs, y, *args):
+        n_rows.append(len(y))
+        return 1.5
+
+    monkeypatch.setattr("sksnn._calibration.find_temperature", count)
+    for most in (10_000, 40, 7):
+        monkeypatch.setattr("sksnn._calibration.MOST_ROWS", most)
+        assert SNNClassifier(n_estimators=4, bootstrap=True, **QUICK).fit(X, Y).temperature_ == 1.5
+    assert n_rows[0] > 100 and 30 <= n_rows[1] <= 40 and 6 <= n_rows[2] <= 7
 
 
 def test_it_is_in_pickles():
