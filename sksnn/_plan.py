@@ -241,11 +241,13 @@ def stops_early(parameters, target, n_rows, k):
 def calibrates(parameters, target, n_rows, k):
     """Say whether members have rows that they are not trained on, which tell how sure they may be.
 
-    "auto": if there are several members of a classifier, and rows enough to be divided into folds.
+    "auto": if there are several members of a classifier and rows enough to be divided into folds, unless
+    ``early_stopping=False`` says that none are to be held back.
     """
     chosen, is_possible = getattr(parameters, "calibrate", False), isinstance(target, Classes) and k > 1
     if isinstance(chosen, str):
-        return is_possible and n_rows >= FEWEST_IN_FOLDS and not callable(parameters.loss)
+        may_hold_back = bool(parameters.early_stopping) or parameters.bootstrap
+        return is_possible and may_hold_back and n_rows >= FEWEST_IN_FOLDS and not callable(parameters.loss)
     if chosen and not is_possible:
         got = f"n_estimators={k}" if isinstance(target, Classes) else "a y of shape (n_rows, n_tasks)"
         raise ValueError(

@@ -138,7 +138,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         smoothing alone, probabilities of easy classes are too unsure, and those of noisy ones too sure. Each
         member holds back other rows: half of `validation_fraction`, but some 64 at most. With early stopping
         or `bootstrap` it has such rows already. "auto": True for several members, a 1-D y of 20 rows or more
-        and ``loss="log_loss"``. `partial_fit` keeps the temperature.
+        and ``loss="log_loss"``, unless ``early_stopping=False`` says that no rows are to be held back.
+        `partial_fit` keeps the temperature.
     loss : "log_loss" or callable, default="log_loss"
         The loss to minimise: the cross-entropy, or a callable ``(output, y) -> losses`` of torch tensors,
         which returns the loss of each label, in the shape of y. For a 1-D y, output has shape (n, n_classes)

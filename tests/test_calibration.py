@@ -156,7 +156,9 @@ def test_a_member_is_the_network_of_its_rows_alone():
 
 @pytest.mark.filterwarnings("ignore:.* training rows were drawn for every member and")
 def test_predictions_out_of_the_bag_are_calibrated_too():
-    bags = SNNClassifier(n_estimators=4, bootstrap=True, oob_score=True, **QUICK).fit(X, Y)
+    """A bootstrap holds nothing back: there are rows for it also with ``early_stopping=False``."""
+    bags = SNNClassifier(n_estimators=4, bootstrap=True, early_stopping=False, oob_score=True, **QUICK)
+    bags.fit(X, Y)
     members, found = bags.predict_proba_members(X), bags.oob_decision_function_
     seen = ~np.isnan(found[:, 0])
     means = [members[list(those)].mean(0) for n in (1, 2, 3, 4) for those in combinations(range(4), n)]
@@ -173,7 +175,13 @@ def test_it_can_be_left_out():
 
 
 @pytest.mark.parametrize(
-    "changed", [{"n_estimators": 1}, {"loss": torch.nn.CrossEntropyLoss(reduction="none")}]
+    "changed",
+    [
+        {"n_estimators": 1},
+        {"early_stopping": False},
+        {"early_stopping": np.False_},
+        {"loss": torch.nn.CrossEntropyLoss(reduction="none")},
+    ],
 )
 def test_auto_leaves_it_out(changed):
     assert SNNClassifier(**{"n_estimators": 4, **changed}, **QUICK).fit(X, Y).temperature_ == 1.0
