@@ -140,7 +140,8 @@ class TestSparseRowsLearnWhatDenseOnesDo:
     @pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_digits])
     def test_numeric_columns_are_learned_as_well(self, load):
         rows, y = load(return_X_y=True)
-        rows, y = rows[::2], y[::2]
+        step = 1 + len(y) // 500  # of fewer rows, three more that are wrong would be 0.03
+        rows, y = rows[::step], y[::step]
         folds = KFold(3, shuffle=True, random_state=0)
         model = SNNClassifier(max_epochs=30, random_state=0)
         dense = cross_val_score(model, rows, y, cv=folds).mean()
