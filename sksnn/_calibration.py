@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq, minimize_scalar
 
-from ._shares import counted, out_of_bag
+from ._shares import out_of_bag
 from ._target import Classes
 
 # The logarithm of the temperature is taken to have this deviation about 0 before any row is seen: few rows
@@ -35,7 +35,7 @@ def calibrate(model, table, shares):
     if not isinstance(target, Classes) or len(shares) == 1:
         return
     temperature, weight = 1.0, target.label_weight(table.y, table.weight)
-    unseen = out_of_bag(shares, len(table.y)) & counted(table) & (True if weight is None else weight > 0)
+    unseen = out_of_bag(shares, len(table.y)) & (True if weight is None else weight > 0)
     rows = np.flatnonzero(unseen.any(axis=0))
     rows = rows[:: len(rows) // MOST_ROWS + 1]
     if model.plan.calibrates and len(rows):

@@ -152,7 +152,7 @@ def test_automatic_batches_are_a_32nd_of_the_rows_within_bounds(n_rows):
     expected = powers[np.argmin(abs(np.log(powers * 32 / n_rows)))]
     rows = np.random.default_rng(0).normal(size=(n_rows, 1))
     params = {"hidden_layer_sizes": 1, "max_epochs": 1, "encoding": None, "early_stopping": False}
-    model = SNNClassifier(**params, calibrate=False, random_state=0).fit(rows, rows[:, 0] > 0)
+    model = SNNClassifier(**params, random_state=0).fit(rows, rows[:, 0] > 0)
     assert model.net_.batch_size == expected
     model = SNNRegressor(**params, random_state=0).fit(rows, rows[:, 0])
     assert model.net_.batch_size == min(expected, 64)
