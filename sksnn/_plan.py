@@ -21,10 +21,14 @@ FEWEST_IN_FOLDS = 20
 # network would be in its first layer. Columns of two values, which have no code, are not counted.
 MOST_ENCODED_COLUMNS = 100
 
-# The classifier's "auto": up to this number of training rows 256 units, and one-hot codes
+# The classifier's "auto": up to this number of training rows 256 units; one-hot codes
 # (examples/paper/defaults.py).
 NARROW_ROWS = 2_000
 ONE_HOT_ROWS = 5_000
+
+# The classifier's dropout="auto": on few rows, which are soon learned by heart, and on more than DROPOUT_ROWS
+# (examples/paper/choice.py). Without dropout many rows are learned better still, unless labels are noisy.
+DROPOUT_ROWS, DROPOUT = 5_000, (0.05, 0.02)
 
 # n_estimators="auto": members on few rows, and on more.
 FEW_ROWS, MEMBERS = 500, (8, 4)
@@ -179,7 +183,7 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
         architecture=parameters.architecture,
         hidden_layer_sizes=choose_layer_sizes(parameters, target, n_rows),
         n_outputs=target.n_outputs,
-        dropout=parameters.dropout,
+        dropout=choose_dropout(parameters, target, n_rows),
         input_dropout=parameters.input_dropout,
         categorical_features=freeze(parameters.categorical_features),
         standardize=bool(parameters.standardize),
@@ -271,6 +275,13 @@ def choose_layer_sizes(parameters, target, n_rows):
             f"{parameters.hidden_layer_sizes!r}. Set n_layers and n_units instead, or give (256, 64), say."
         )
     return sizes
+
+
+def choose_dropout(parameters, target, n_rows):
+    """Return the rate; "auto" is less for many rows of one column of labels."""
+    if parameters.dropout != "auto":
+        return parameters.dropout
+    return DROPOUT[isinstance(target, Classes) and n_rows > DROPOUT_ROWS]
 
 
 def choose_encoding(parameters, target, n_rows, is_wide, n_estimators):

@@ -50,10 +50,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         (n, n_outputs), logits in the classifier; the parameters for layers and dropout do not apply to
         it. It is built and trained while torch's global generator is seeded from `random_state` and
         restored afterwards, which is not thread-safe.
-    dropout : float, default=0.05
-        Rate of alpha dropout after each hidden layer, in [0, 1); the paper used 0.05 and 0.10. Named
-        architectures other than "snn" use ordinary dropout; for two of them, "batchnorm" and "resnet",
-        the paper lists no dropout.
+    dropout : float or "auto", default="auto"
+        Rate of alpha dropout after each hidden layer, in [0, 1); the paper used 0.05 and 0.10. "auto": 0.05,
+        or 0.02 for a 1-D y of more than 5 000 training rows (counted as for `n_units`). Named architectures
+        other than "snn" use ordinary dropout; for two of them, "batchnorm" and "resnet", the paper lists no
+        dropout.
     input_dropout : float, default=0.0
         Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
@@ -253,6 +254,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
         "n_units": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "dropout": [*BaseSNN._parameter_constraints["dropout"], StrOptions({"auto"})],
         "calibrate": ["boolean", StrOptions({"auto"})],
         "loss": [StrOptions({"log_loss"}), callable],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
@@ -268,7 +270,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         hidden_layer_sizes=None,
         n_estimators="auto",
         architecture="snn",
-        dropout=0.05,
+        dropout="auto",
         input_dropout=0.0,
         categorical_features="from_dtype",
         standardize=True,

@@ -290,6 +290,26 @@ def test_auto_follows_the_rows_the_classifier_trains_on():
 
 
 @unfinished
+def test_auto_drops_less_of_many_rows_of_one_column_of_labels():
+    X = np.random.RandomState(0).randn(5001, 2)
+    y = X[:, 0] > 0
+
+    def rates(model, n_rows, y=y, **fit_params):
+        fit_params = {name: values[:n_rows] for name, values in fit_params.items()}
+        model.set_params(max_epochs=1, random_state=0).fit(X[:n_rows], y[:n_rows], **fit_params)
+        return {network.dropout.rate for network in model.net_.module_.networks}
+
+    assert rates(SNNClassifier(n_units=8), 5000) == {0.05}
+    assert rates(SNNClassifier(n_units=8), 5001) == {0.02}
+    assert rates(SNNClassifier(n_units=8, dropout=0.05), 5001) == {0.05}
+    assert rates(SNNClassifier(n_units=8, early_stopping=True, n_estimators=1), 5001) == {0.05}  # on 4 500
+    assert rates(SNNClassifier(n_units=8), 5001, sample_weight=np.arange(5001) < 100) == {0.05}
+    assert rates(SNNClassifier(n_units=8), 5001, np.column_stack([y, ~y]).astype(float)) == {0.05}
+    assert rates(SNNClassifier(n_units=8, architecture="highway"), 5001) == {0.02}
+    assert rates(SNNRegressor(n_units=8), 100) == rates(SNNRegressor(n_units=8), 5001) == {0.0}
+
+
+@unfinished
 def test_training_goes_on_with_the_width_and_codes_of_the_first_rows():
     X = np.random.RandomState(0).randn(5001, 2)
     y = X[:, 0] > 0
@@ -297,5 +317,6 @@ def test_training_goes_on_with_the_width_and_codes_of_the_first_rows():
     sizes = [p.shape for p in clf.net_.module_.parameters()]
     clf = pickle.loads(pickle.dumps(clf)).fit(X, y).partial_fit(X, y)
     assert [p.shape for p in clf.net_.module_.parameters()] == sizes
+    assert clf.net_.module_.networks[0].dropout.rate == 0.05
     with raises("hidden_layer_sizes cannot change while training goes on"):
         clf.set_params(n_units=512).partial_fit(X, y)

@@ -272,6 +272,7 @@ def test_values_of_auto_are_those_of_a_fit(task, data, tmp_path):
     group = model.net_.optimizer_.param_groups[0]
     assert model.net_.module_.network.hidden_layer_sizes == told["layers"]
     assert (model.net_.batch_size, round(group["weight_decay"], 4)) == (told["batch"], told["weight decay"])
+    assert model.net_.module_.networks[0].dropout.rate == told["dropout"]
     assert getattr(model.net_.criterion_, "label_smoothing", 0) == told.get("label smoothing", 0)
 
 
@@ -296,6 +297,15 @@ def test_edges_are_those_of_a_tree():
 
 
 @pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
+def test_noisy_labels_are_those_of_other_rows():
+    choice = load_script("choice")
+    clean, noisy = (choice.TASKS[task].load("kin8nm") for task in ("large", "noisy"))
+    assert np.mean(clean.y != noisy.y) == pytest.approx(0.1, abs=0.01)  # two classes of equal size
+    assert_allclose(noisy.X, clean.X)
+    assert np.bincount(noisy.y) == pytest.approx(len(noisy.y) / 2, rel=0.05)
+
+
+@pytest.mark.skipif(not os.environ.get("SKSNN_DATA"), reason="needs the data: SKSNN_DATA is not set")
 def test_a_candidate_changes_constants_for_its_own_fits(monkeypatch):
     choice, seen = load_script("choice"), []
     monkeypatch.setattr(choice, "score_cut", lambda model, *args: seen.append((model, encodings.MOST_BINS)))
@@ -311,6 +321,7 @@ def test_large_sets_are_cut_and_others_left_out():
     keys, rows = choice.keys_of("large", n_folds=1, least=5001, most=6000)
     assert ("htru2", 0) in keys and ("letter", 0) in keys and ("iris", 0) not in keys
     assert min(rows[name] for name, _ in keys) > 5000
+    assert [*keys] == choice.keys_of("noisy", 1, 5001, 6000)[0] and ("kin40k", 0) in keys
     names = [name for name, _ in choice.keys_of("classification", 1, 5001, 6000)[0]]
     assert "ringnorm" in names and "letter" not in names
     assert all(name in choice.CANDIDATES["large"] for name in ("8 members", "rectangular, 256 units"))

@@ -4,13 +4,15 @@
     SKSNN_DATA=... python examples/paper/choice.py regression choice_regression.csv --jobs 2
     SKSNN_DATA=... python examples/paper/choice.py edges choice_edges.csv --rows 2000
     SKSNN_DATA=... python examples/paper/choice.py large choice_large.csv --min-rows 501 --rows 8000
+    SKSNN_DATA=... python examples/paper/choice.py noisy choice_noisy.csv --min-rows 5001 --rows 8000
 
-A candidate is the estimator with its defaults but for a few parameters; START is the one network that it was
-before. All candidates are run on all UCI sets of at most --rows training rows. For regression they are run on
+A candidate is the estimator with its defaults but for a few parameters; START is what it was before. All
+candidates are run on all UCI sets of at most --rows training rows. For regression they are run on
 the regression sets, cut to so many rows, and on the UCI sets, of which the column with the most values is
 predicted from the others and the classes: most are noisy. "edges" are classes whose edges are parallel to the
 axes: rows of regression sets, labelled by a random tree. "large" adds to the UCI sets the large sets of
-`defaults.py`, and cuts sets to --rows training rows in place of leaving them out.
+`defaults.py` and regression sets cut into classes, and cuts sets to --rows training rows in place of leaving
+them out. "noisy" are those of "large", with one label in five taken from another row.
 
 The tables compare each candidate with the --reference (by default with START): mean scores, wins and losses,
 the share of 2 000 bootstrap resamples of the *sets* in which it is better, and for sets of a few, some and
@@ -24,13 +26,15 @@ sets, would say.
 """
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-from defaults import is_first_half, judge, large_names, load_large, score_cut
+from defaults import is_first_half, judge, large_names, load_cut, load_large, score_cut
 from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
@@ -40,8 +44,12 @@ from sksnn import SNNClassifier, SNNRegressor, encodings
 from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
 
 RESAMPLES = 2000
-CUT_TASKS = ("regression", "large")  # sets of more rows are cut, not left out
 GROUPS = (0, 200, 1000, np.inf)  # training rows
+
+# The regression sets that "large" adds to those of `defaults.py`, to be classified by quantiles.
+MORE_CUT = dict.fromkeys(
+    ("elevators", "keggdirected", "kin40k", "parkinsons", "pumadyn32nm", "tamielectric"), 3
+)
 
 # What is no parameter of the estimators, but a constant or a function of `sksnn.encodings`.
 NINE_BINS = {"MOST_BINS": 9}
@@ -51,11 +59,14 @@ CODES = ("onehot", "piecewise")
 MIXED = {"n_estimators": 8, "encoding": CODES}
 EQUAL = {"layer_form": "rectangular"}
 NUMBERS = {"n_estimators": 8, "encoding": ("piecewise", None), "early_stopping": True}
+DROPPED = {"dropout": 0.05}  # of many rows, too
+FEW_BINS = {"MOST_BINS": 24, "MOST_CODES": 256}
 START = {
-    "classification": {"n_estimators": 1, "weight_decay": 0.3},
+    "classification": {"n_estimators": 1, "weight_decay": 0.3, **DROPPED},
     "regression": {"n_estimators": 1},
     "edges": {"n_estimators": 1},
-    "large": {},
+    "large": DROPPED,
+    "noisy": DROPPED,
 }
 CANDIDATES = {
     "classification": {
@@ -97,8 +108,10 @@ CANDIDATES = {
         },
     },
     "large": {
+        "choice": {},
         "not calibrated": {"calibrate": False},
         "8 members": {"n_estimators": 8},
+        "24 bins": FEW_BINS,
         "dropout 0": {"dropout": 0.0},
         "dropout 0.02": {"dropout": 0.02},
         "rectangular, 128 units": {**EQUAL, "n_units": 128},
@@ -112,11 +125,13 @@ CANDIDATES = {
     },
     "edges": {
         "choice": {},
+        "24 bins": FEW_BINS,
         "nine bins": NINE_BINS,
         "piecewise": {"encoding": "piecewise"},
         "RandomForest": RandomForestClassifier(500),
     },
 }
+CANDIDATES["noisy"] = CANDIDATES["large"]
 
 
 def load_column(name):
@@ -153,38 +168,70 @@ def load_edges(name, n_rows=4000, depth=6):
     return Bunch(X=X, y=y, folds=[half, half[::-1]])
 
 
-def names_of(task):
-    """List the sets of a task; columns of UCI sets if they have at least 20 values and 100 rows."""
-    if task == "classification":
-        return uci_names()
-    if task == "edges":
-        return [name for name in regression_names() if len(load_regression(name).y) >= 3000]
-    if task == "large":
-        return large_names()
+def regression_and_columns():
+    """List the regression sets, and the UCI sets whose column of most values has at least 20, with 100 rows."""
     columns = {name: load_column(name) for name in uci_names()}
     usable = [name for name, data in columns.items() if data.n_values >= 20 and len(data.y) >= 100]
     return [*regression_names(), *(f"{name} (column)" for name in usable)]
 
 
-def load(task, name):
-    """Load a set as a Bunch of X, y and folds."""
-    if task != "regression":
-        return {"classification": load_uci, "edges": load_edges, "large": load_large}[task](name)
+def load_regression_or_column(name):
+    """Load one of these."""
     return load_column(name.removesuffix(" (column)")) if name.endswith(")") else load_regression(name)
 
 
-CLASSIFIED = SNNClassifier, score_classifier, ("accuracy", "log_loss", "auc", "seconds")
+def edges_names():
+    """List the regression sets of enough rows to be labelled by a tree."""
+    return [name for name in regression_names() if len(load_regression(name).y) >= 3000]
+
+
+def many_names():
+    """List the large sets of `defaults.py`, and six regression sets more."""
+    return [*large_names(), *MORE_CUT]
+
+
+def load_many(name):
+    """Load one of these."""
+    return load_cut(name, MORE_CUT[name]) if name in MORE_CUT else load_large(name)
+
+
+def load_noisy(name):
+    """Load one of these; one label in five is that of another row, for training and testing."""
+    data, rng = load_many(name), np.random.default_rng(0)
+    y = np.where(rng.random(len(data.y)) < 0.2, rng.permutation(data.y), data.y)
+    return Bunch(X=data.X, y=y, folds=data.folds)
+
+
+class Task(NamedTuple):
+    """An estimator, and the sets on which candidates are compared."""
+
+    Estimator: type
+    names: Callable
+    load: Callable
+    score: Callable = score_classifier
+    scores: tuple = ("accuracy", "log_loss", "auc", "seconds")
+    cuts: bool = False  # sets of more rows than are asked for, rather than leaving them out
+
+
 TASKS = {
-    "classification": CLASSIFIED,
-    "regression": (SNNRegressor, score_regressor, ("r2", "error", "seconds")),
-    "edges": CLASSIFIED,
-    "large": CLASSIFIED,
+    "classification": Task(SNNClassifier, uci_names, load_uci),
+    "regression": Task(
+        SNNRegressor,
+        regression_and_columns,
+        load_regression_or_column,
+        score_regressor,
+        ("r2", "error", "seconds"),
+        cuts=True,
+    ),
+    "edges": Task(SNNClassifier, edges_names, load_edges),
+    "large": Task(SNNClassifier, many_names, load_many, cuts=True),
+    "noisy": Task(SNNClassifier, many_names, load_noisy, cuts=True),
 }
 
 
 def run_one(task, name, fold, candidate, n_rows):
     """Fit one candidate on one fold, cut to `n_rows` training rows, on one thread."""
-    Estimator, score, _ = TASKS[task]
+    Estimator, _, load, score, *_ = TASKS[task]
     changed = candidate if isinstance(candidate, dict) else {}
     estimator = Estimator() if isinstance(candidate, dict) else clone(candidate)
     patches = {key: changed[key] for key in changed if hasattr(encodings, key)}
@@ -193,16 +240,16 @@ def run_one(task, name, fold, candidate, n_rows):
         for key, value in patches.items():
             stack.enter_context(patch.object(encodings, key, value))
         estimator.set_params(random_state=fold, **parameters)
-        return score_cut(estimator, load(task, name), fold, n_rows, score)
+        return score_cut(estimator, load(name), fold, n_rows, score)
 
 
 def keys_of(task, n_folds, least, most):
     """List set and fold of each run, and the training rows of each set; sets of many rows have one fold."""
     keys, rows = [], {}
-    for name in names_of(task):
-        folds = load(task, name).folds
+    for name in TASKS[task].names():
+        folds = TASKS[task].load(name).folds
         rows[name] = len(folds[0][0])
-        if rows[name] >= least and (rows[name] <= most or task in CUT_TASKS):
+        if rows[name] >= least and (rows[name] <= most or TASKS[task].cuts):
             some = n_folds if rows[name] <= 2000 else 1
             keys += [(name, fold) for fold in range(min(some, len(folds)))]
     return keys, rows
@@ -311,7 +358,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     task = arguments.task
-    _, _, scores = TASKS[task]
+    scores = TASKS[task].scores
     candidates = {name: CANDIDATES[task][name] for name in arguments.candidates or CANDIDATES[task]}
     candidates = {"start": START[task], **candidates}
     print(versions(), f"\nseed = fold; start: {START[task]}")

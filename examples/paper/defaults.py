@@ -151,12 +151,17 @@ def large_names():
     return [*uci_names(), *CUT, *OTHERS]
 
 
+def load_cut(name, n_classes):
+    """Load a regression set, its target cut at quantiles into classes."""
+    data = load_regression(name)
+    cuts = np.quantile(data.y, np.arange(1, n_classes) / n_classes)
+    return Bunch(X=data.X, y=np.searchsorted(cuts, data.y), folds=data.folds)
+
+
 def load_large(name):
     """Load one of these sets as a Bunch of X, y and folds."""
     if name in CUT:
-        data, n_classes = load_regression(name), CUT[name]
-        cuts = np.quantile(data.y, np.arange(1, n_classes) / n_classes)
-        return Bunch(X=data.X, y=np.searchsorted(cuts, data.y), folds=data.folds)
+        return load_cut(name, CUT[name])
     if name == "mnist":
         data = load_mnist()
         pixels = data.X.reshape(-1, 7, 4, 7, 4).mean(axis=(2, 4), dtype=np.float32)
@@ -231,6 +236,7 @@ def auto_values(task, n_columns=20):
             "encoding": plan.encoding,
             "batch": plan.batch_size,
             "weight decay": round(plan.weight_decay, 4),
+            "dropout": plan.dropout,
             **({} if smoothing is None else {"label smoothing": smoothing}),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rows")
