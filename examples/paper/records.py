@@ -13,7 +13,7 @@ import skorch
 import torch
 from joblib import Parallel, delayed
 from scipy.stats import studentized_range, wilcoxon
-from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from sklearn.model_selection import ParameterGrid
 
@@ -126,9 +126,8 @@ def search(estimator, settings, X, y, cv, scoring, n_jobs=None, **fit_params):
     """
     grid = [{name: [value] for name, value in each.items()} for each in settings]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", FitFailedWarning)
-        warnings.simplefilter("ignore", UserWarning)  # few rows of a class, scores of NaN
+        warnings.simplefilter("ignore", UserWarning)  # not converged, few rows of a class, scores of NaN
         found = SNNGridSearchCV(estimator, grid, cv=cv, scoring=scoring, n_jobs=n_jobs, refit=False)
         return found.fit(X, y, **fit_params).cv_results_
 
@@ -155,8 +154,7 @@ def timed_fit(model, X, y):
     """Fit without warnings, which fits on few rows often give; return the model and the seconds."""
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", UserWarning)  # few rows of a class
+        warnings.simplefilter("ignore", UserWarning)  # not converged, few rows of a class
         model = model.fit(X, y)
     return model, time.perf_counter() - start
 
