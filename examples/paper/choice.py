@@ -116,6 +116,8 @@ CANDIDATES = {
         "dropout 0.02": {"dropout": 0.02},
         "rectangular, 128 units": {**EQUAL, "n_units": 128},
         "rectangular, 256 units": {**EQUAL, "n_units": 256},
+        "two of 512 units": {**EQUAL, "n_units": 512, "n_estimators": 2},
+        "no early stopping": {"early_stopping": False, "calibrate": True},
         "rate 0.002": {"lr": 2e-3},
         "100 epochs": {"max_epochs": 100},
         "smoothing 0.05": {"label_smoothing": 0.05},
@@ -169,7 +171,7 @@ def load_edges(name, n_rows=4000, depth=6):
 
 
 def regression_and_columns():
-    """List the regression sets, and the UCI sets whose column of most values has at least 20, with 100 rows."""
+    """List the regression sets, and UCI sets whose column of most values has at least 20, and 100 rows."""
     columns = {name: load_column(name) for name in uci_names()}
     usable = [name for name, data in columns.items() if data.n_values >= 20 and len(data.y) >= 100]
     return [*regression_names(), *(f"{name} (column)" for name in usable)]
