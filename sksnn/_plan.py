@@ -21,7 +21,7 @@ FEWEST_IN_FOLDS = 20
 # network would be in its first layer. Columns of two values, which have no code, are not counted.
 MOST_ENCODED_COLUMNS = 100
 
-# The classifier's "auto": up to this number of training rows 256 units; one-hot codes
+# The classifier's "auto": up to this number of training rows 256 units, and one-hot codes
 # (examples/paper/defaults.py).
 NARROW_ROWS = 2_000
 ONE_HOT_ROWS = 5_000
