@@ -586,7 +586,7 @@ def test_a_damaged_file_is_left_out(tmp_path, loops):
     loops.clear()
     with pytest.warns(UserWarning, match="checkpoint_dir holds a damaged file, which is not used"):
         again = clone(search).fit(X, Y).cv_results_["mean_test_score"]
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(again, first, rtol=1e-5)  # a stack of other networks may round otherwise
     assert sum(loops) == 3
     with raises("checkpoint_dir needs an estimator, parameters and data that can be pickled"):
         SNNGridSearchCV(CLASSIFIER, {"architecture": [lambda i, o: None]}, checkpoint_dir=tmp_path).fit(X, Y)
