@@ -92,7 +92,7 @@ def draw_folds(table, target, k, validation_fraction, seed, most_rows=np.inf):
     if n_folds < 2:
         raise ValueError(
             f"n_estimators={k} with early_stopping or calibrate needs at least 2 rows with weight and a "
-            f"label, of which members hold some back; got {len(rows)}. Set both to False."
+            f"label, of which members hold some back; got {len(rows)}. Give more, or early_stopping=False."
         )
     order = rng.permutation(rows)
     if isinstance(target, Classes):
