@@ -575,8 +575,18 @@ def test_a_finished_fit_is_read_not_trained(tmp_path, loops, monkeypatch):
 
 
 def test_a_damaged_file_is_left_out(tmp_path, loops):
+    """Fits with whole files have the same scores bit for bit; the three others may round in another way.
+
+    All were once compared bit for bit, though it depends on a hash which files come first, and so in which
+    stacks the three are trained again.
+    """
+
+    def scores(search):
+        results = search.fit(X, Y).cv_results_
+        return np.array([results[f"split{i}_test_score"] for i in range(3)])
+
     search = SNNGridSearchCV(CLASSIFIER, RATES, cv=3, scoring="neg_log_loss", checkpoint_dir=tmp_path)
-    first = search.fit(X, Y).cv_results_["mean_test_score"]
+    first = scores(search)
     files = sorted(tmp_path.iterdir())
     files[0].write_bytes(files[0].read_bytes()[:-7])
     files[1].write_bytes(b"")
@@ -585,8 +595,9 @@ def test_a_damaged_file_is_left_out(tmp_path, loops):
     (tmp_path / "notes.txt").write_text("mine")
     loops.clear()
     with pytest.warns(UserWarning, match="checkpoint_dir holds a damaged file, which is not used"):
-        again = clone(search).fit(X, Y).cv_results_["mean_test_score"]
-    np.testing.assert_allclose(again, first, rtol=1e-5)  # a stack of other networks may round otherwise
+        again = scores(clone(search))
+    assert (again == first).sum() >= first.size - 3
+    np.testing.assert_allclose(again, first, rtol=1e-10)
     assert sum(loops) == 3
     with raises("checkpoint_dir needs an estimator, parameters and data that can be pickled"):
         SNNGridSearchCV(CLASSIFIER, {"architecture": [lambda i, o: None]}, checkpoint_dir=tmp_path).fit(X, Y)

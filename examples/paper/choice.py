@@ -35,7 +35,16 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 from defaults import is_first_half, judge, large_names, load_cut, load_large, score_cut
-from records import Records, complete, mean_ranks, run_missing, score_classifier, score_regressor, versions
+from records import (
+    ONE_NETWORK,
+    Records,
+    complete,
+    mean_ranks,
+    run_missing,
+    score_classifier,
+    score_regressor,
+    versions,
+)
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.utils import Bunch
@@ -60,9 +69,8 @@ MIXED = {"n_estimators": 8, "encoding": CODES}
 EQUAL = {"layer_form": "rectangular"}
 NUMBERS = {"n_estimators": 8, "encoding": ("piecewise", None), "early_stopping": True}
 DROPPED = {"dropout": 0.05}  # of many rows, too
-FEW_BINS = {"MOST_BINS": 24, "MOST_CODES": 256}
 START = {
-    "classification": {"n_estimators": 1, "weight_decay": 0.3, **DROPPED},
+    "classification": ONE_NETWORK,
     "regression": {"n_estimators": 1},
     "edges": {"n_estimators": 1},
     "large": DROPPED,
@@ -111,7 +119,7 @@ CANDIDATES = {
         "choice": {},
         "not calibrated": {"calibrate": False},
         "8 members": {"n_estimators": 8},
-        "24 bins": FEW_BINS,
+        "24 bins": {"MOST_BINS": 24, "MOST_CODES": 256},
         "dropout 0": {"dropout": 0.0},
         "dropout 0.02": {"dropout": 0.02},
         "rectangular, 128 units": {**EQUAL, "n_units": 128},
@@ -127,7 +135,6 @@ CANDIDATES = {
     },
     "edges": {
         "choice": {},
-        "24 bins": FEW_BINS,
         "nine bins": NINE_BINS,
         "piecewise": {"encoding": "piecewise"},
         "RandomForest": RandomForestClassifier(500),
@@ -233,25 +240,25 @@ TASKS = {
 
 def run_one(task, name, fold, candidate, n_rows):
     """Fit one candidate on one fold, cut to `n_rows` training rows, on one thread."""
-    Estimator, _, load, score, *_ = TASKS[task]
+    chosen = TASKS[task]
     changed = candidate if isinstance(candidate, dict) else {}
-    estimator = Estimator() if isinstance(candidate, dict) else clone(candidate)
+    estimator = chosen.Estimator() if isinstance(candidate, dict) else clone(candidate)
     patches = {key: changed[key] for key in changed if hasattr(encodings, key)}
     parameters = {key: changed[key] for key in changed if key not in patches}
     with ExitStack() as stack:
         for key, value in patches.items():
             stack.enter_context(patch.object(encodings, key, value))
         estimator.set_params(random_state=fold, **parameters)
-        return score_cut(estimator, load(name), fold, n_rows, score)
+        return score_cut(estimator, chosen.load(name), fold, n_rows, chosen.score)
 
 
 def keys_of(task, n_folds, least, most):
     """List set and fold of each run, and the training rows of each set; sets of many rows have one fold."""
-    keys, rows = [], {}
-    for name in TASKS[task].names():
-        folds = TASKS[task].load(name).folds
+    chosen, keys, rows = TASKS[task], [], {}
+    for name in chosen.names():
+        folds = chosen.load(name).folds
         rows[name] = len(folds[0][0])
-        if rows[name] >= least and (rows[name] <= most or TASKS[task].cuts):
+        if rows[name] >= least and (rows[name] <= most or chosen.cuts):
             some = n_folds if rows[name] <= 2000 else 1
             keys += [(name, fold) for fold in range(min(some, len(folds)))]
     return keys, rows

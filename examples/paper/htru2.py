@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from records import NETWORKS, Records, add_limits, draw_settings, paired_p, search, versions
+from records import NETWORKS, ONE_NETWORK, Records, add_limits, draw_settings, paired_p, search, versions
 from sklearn.metrics import roc_auc_score
 
 from sksnn import SNNClassifier
@@ -91,12 +91,7 @@ class Scores:
 def run_search(data, fold, network, settings, epochs, n_jobs):
     """Train a network with several settings; return each one's AUCs, best epoch and seconds."""
     (train, valid), (_, test) = data.validation_folds[fold], data.folds[fold]
-    parameters = {
-        "architecture": NETWORKS[network],
-        "max_epochs": epochs,
-        "n_estimators": 1,
-        "weight_decay": 0.3,  # the default before there were members
-    }
+    parameters = {"architecture": NETWORKS[network], "max_epochs": epochs, **ONE_NETWORK}
     net = SNNClassifier(random_state=fold, **parameters)
     watched = {"X_val": data.X[valid], "y_val": data.y[valid]}
     scores = Scores(data.X[test], data.y[test])

@@ -84,6 +84,9 @@ NETWORKS = {
     "ResNet": "resnet",
 }
 
+# The classifier's default before there were members.
+ONE_NETWORK = {"n_estimators": 1, "weight_decay": 0.3, "dropout": 0.05}
+
 
 def draw_settings(space, n_settings=None, *, n_units=np.inf, n_layers=np.inf):
     """Return settings of a search space in an order that is drawn once: the first `n_settings`, or all.

@@ -31,6 +31,7 @@ from matplotlib.transforms import Bbox
 from peers import make_peer
 from records import (
     NETWORKS,
+    ONE_NETWORK,
     Records,
     add_limits,
     complete,
@@ -65,7 +66,6 @@ OTHERS = {
     "LogisticRegression": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
 }
 DEFAULT, MEMBERS = "SNNClassifier", ", members"
-ONE = {"n_estimators": 1, "weight_decay": 0.3, "dropout": 0.05}  # the default before there were members
 NO_CODES = "SNN, no codes"  # sees the columns and nothing else, as the paper's
 PUBLISHED = Path(__file__).parent / "published" / "uci_table_a11.csv"
 PAPER_COLUMNS = {
@@ -83,9 +83,9 @@ def untuned(method, seed):
     if method == DEFAULT:
         return SNNClassifier(random_state=seed)
     if method == NO_CODES:
-        return SNNClassifier(**ONE, encoding=None, random_state=seed)
+        return SNNClassifier(**ONE_NETWORK, encoding=None, random_state=seed)
     if method in NETWORKS:
-        return SNNClassifier(**ONE, architecture=NETWORKS[method], random_state=seed)
+        return SNNClassifier(**ONE_NETWORK, architecture=NETWORKS[method], random_state=seed)
     return OTHERS[method](seed) if method in OTHERS else make_peer(method, "Classifier", seed)
 
 
@@ -95,7 +95,7 @@ class Tuned:
     def __init__(self, method, seed, candidates):
         self.candidates, self.seed = candidates, seed
         network, self.with_members = NETWORKS[method.removesuffix(MEMBERS)], method.endswith(MEMBERS)
-        self.one = SNNClassifier(**ONE, architecture=network, random_state=seed)
+        self.one = SNNClassifier(**ONE_NETWORK, architecture=network, random_state=seed)
 
     def fit(self, X, y):
         """Choose settings by validation accuracy, ties by log-loss; train with them on all rows."""
