@@ -6,6 +6,7 @@ fitted attributes. The estimator keeps two things: ``_model``, everything fitted
 users of skorch.
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Integral, Real
 from os import PathLike
@@ -28,7 +29,7 @@ from ._habits import explains_arguments, hint_at
 from ._members import BestEpoch, Member
 from ._model import Model
 from ._optimizers import OPTIMIZERS
-from ._plan import choose_n_estimators, make_plan
+from ._plan import choose_folds, choose_n_estimators, make_plan
 from ._resume import resumable
 from ._rows import Rows, Table, call
 from ._saving import bring_up_to_date, loading, versions
@@ -40,6 +41,7 @@ from ._validation import check_same_length, check_weights
 from ._warnings import warn_user
 from .architectures import ARCHITECTURES
 from .encodings import ENCODINGS
+from .networks import LAYER_FORMS
 
 # oob_score=True warns if it is about a smaller share of the rows: with 8 members 2.5 % are in every bag.
 ENOUGH_ROWS = 0.9
@@ -79,11 +81,11 @@ class BaseSNN(BaseEstimator):
         "bootstrap": ["boolean"],
         "oob_score": ["boolean"],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_units": [Interval(Integral, 1, None, closed="left")],
-        "layer_form": [StrOptions({"conic", "rectangular"})],
+        "n_units": [Interval(Integral, 1, None, closed="left"), list, tuple],
+        "layer_form": [StrOptions(set(LAYER_FORMS)), list, tuple],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left"), None],
         "architecture": [StrOptions(set(ARCHITECTURES)), callable],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "standardize": ["boolean"],
@@ -181,7 +183,8 @@ class BaseSNN(BaseEstimator):
         generators = earlier.generators if earlier else make_generators(self, k)
         if progress is not None:
             progress.restore_generators(generators)
-        table, valid, shares = split(self, table, target, valid, k, generators[0].split)
+        folds = choose_folds(self, target, table, k, earlier and earlier.plan)
+        table, valid, shares = split(self, table, target, valid, folds, generators[0].split)
         target.check_rows(table, valid)
         target = target.learned_from(table, self, first=earlier is None)
         plan = make_plan(self, target, table, valid, shares, earlier and earlier.plan)
@@ -298,7 +301,7 @@ class BaseSNN(BaseEstimator):
 
     def _publish_target(self):
         """Set the fitted attributes that say what is predicted."""
-        for name, value in self._model.target.attributes().items():
+        for name, value in self._model.attributes().items():
             setattr(self, name, value)
 
     def _kept_loss(self):
@@ -419,17 +422,32 @@ def check_together(parameters, X_val=None, y_val=None, sample_weight_val=None):
         raise ValueError(
             "oob_score=True needs rows that members have not seen, but bootstrap=False. Set bootstrap=True."
         )
-    codes = parameters.encoding
-    known = (None, "auto", *ENCODINGS)
-    if isinstance(codes, list | tuple) and not (codes and all(code in known for code in codes)):
-        raise ValueError(
-            f"encoding must be or hold None, 'auto' or one of {', '.join(ENCODINGS)}; got {codes!r}."
-        )
+    check_turns(parameters)
     if (X_val is None) != (y_val is None):
         given, lacking = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
         raise ValueError(f"X_val and y_val go together; got {given} without {lacking}. Give both or none.")
     if sample_weight_val is not None and X_val is None:
         raise ValueError("sample_weight_val needs X_val and y_val; got it alone. Give all three.")
+
+
+# Parameters that may be tuples, which members take in turn: what they may hold, and its description.
+TURNS: dict[str, tuple[Callable, str]] = {
+    "encoding": (
+        lambda code: code in (None, "auto", *ENCODINGS),
+        f"None, 'auto' or one of {', '.join(ENCODINGS)}",
+    ),
+    "layer_form": (lambda form: form in LAYER_FORMS, " or ".join(map(repr, LAYER_FORMS))),
+    "n_units": (lambda n: isinstance(n, Integral) and int(n) > 0, "positive integers"),
+    "dropout": (lambda rate: isinstance(rate, Real) and 0 <= float(rate) < 1, "numbers in [0, 1)"),
+}
+
+
+def check_turns(parameters):
+    """Check what members take in turn."""
+    for name, (is_valid, rule) in TURNS.items():
+        values = getattr(parameters, name)
+        if isinstance(values, list | tuple) and not (values and all(map(is_valid, values))):
+            raise ValueError(f"{name} must be or hold {rule}; got {values!r}.")
 
 
 def known(earlier):

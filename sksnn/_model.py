@@ -60,10 +60,10 @@ class Model:
         self.plan, self.target, self.columns = plan, target, columns
         self.generators, self.encoders = generators, encoders
         self.members, self.work = [], 0
-        for j, own in enumerate(generators):
+        for j, (own, (_, form)) in enumerate(zip(generators, plan.traits, strict=True)):
             encoder = encoders[j % len(encoders)]
             with self.random_sources(own), _device.memory_explained(self.device):
-                self.members.append(self._build(encoder, own))
+                self.members.append(self._build(encoder, own, *form))
                 work = multiply_adds(self.members[-1].network, encoder.n_inputs)
                 self.work = max(self.work, work)
         alone = len(self.members) == 1
@@ -90,10 +90,14 @@ class Model:
         model.plan, model.target, model._loaded_state = plan, target, None
         return model
 
-    def calibrate(self, temperature):
-        """Divide the logits of all members by a temperature from now on."""
-        self.target = replace(self.target, temperature=temperature)
+    def calibrate(self, temperature, member_weights=None):
+        """Divide the logits of all members by a temperature, and weigh members, from now on."""
+        self.target = replace(self.target, temperature=temperature, member_weights=member_weights)
         self.module.average = self.target.average
+
+    def attributes(self):
+        """Return the fitted attributes of the estimator that say what is predicted."""
+        return self.target.attributes(len(self.members))
 
     def only(self, j):
         """Return a model of the j-th network alone."""
@@ -111,15 +115,15 @@ class Model:
         """What weights, inputs and targets are in training."""
         return _device.parameter_dtype(self.plan.precision, self.device)
 
-    def _build(self, encoder, generators):
+    def _build(self, encoder, generators, hidden_layer_sizes, dropout):
         """Build a network of the plan behind an encoder."""
         plan, init = self.plan, torch.Generator().manual_seed(generators.init)
         network = build_network(
             plan.architecture,
             encoder.n_inputs,
             plan.n_outputs,
-            plan.hidden_layer_sizes,
-            plan.dropout,
+            hidden_layer_sizes,
+            dropout,
             plan.input_dropout,
             generator=init,
             dropout_generator=generators.dropout,

@@ -1,5 +1,6 @@
 """What is settled before training: every "auto" becomes a value here."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,14 +22,20 @@ FEWEST_IN_FOLDS = 20
 # network would be in its first layer. Columns of two values, which have no code, are not counted.
 MOST_ENCODED_COLUMNS = 100
 
-# The classifier's "auto": up to this number of training rows 256 units, and one-hot codes
+# The classifier's encoding="auto" of one network: up to this number of training rows one-hot codes
 # (examples/paper/defaults.py).
-NARROW_ROWS = 2_000
 ONE_HOT_ROWS = 5_000
 
-# The classifier's dropout="auto": on few rows, which are soon learned by heart, and on more than DROPOUT_ROWS
-# (examples/paper/choice.py). Without dropout many rows are learned better still, unless labels are noisy.
-DROPOUT_ROWS, DROPOUT = 5_000, (0.05, 0.02)
+# The classifier's layer_form, n_units and dropout "auto": the width up to NARROW_ROWS and on more, the
+# dropout up to MANY_ROWS and on more. Few rows are soon learned by heart.
+FORM = "conic"
+NARROW_ROWS, WIDTHS = 2_000, (256, 512)
+MANY_ROWS, DROPOUT = 5_000, (0.05, 0.02)
+
+# What several members take in turn with that on more than MIXED_ROWS: equal layers without dropout learn them
+# better where labels are right, and overfit where they are noisy. Together, and weighed by the rows that they
+# hold back, they are good at either (examples/paper/choice.py).
+MIXED_ROWS, EQUAL = 1_000, ("rectangular", 256, 0.0)
 
 # n_estimators="auto": members on few rows, and on more.
 FEW_ROWS, MEMBERS = 500, (8, 4)
@@ -69,8 +76,11 @@ class Plan:
     ----------
     n_outputs : int
         Width of the output layer.
-    hidden_layer_sizes : tuple of int
-        From the parameters of that name, `n_layers`, `n_units` and `layer_form`.
+    hidden_layer_sizes : tuple of int, or of tuples
+        From the parameters of that name, `n_layers`, `n_units` and `layer_form`; one tuple for each member,
+        if they differ.
+    dropout : float, or tuple of float
+        The parameter; one for each member, if they differ.
     standardize_target : bool
         The regressor's parameter; False for a classifier.
     n_rows : int
@@ -90,9 +100,9 @@ class Plan:
 
     n_estimators: int
     architecture: str | Callable
-    hidden_layer_sizes: tuple[int, ...]
+    hidden_layer_sizes: tuple
     n_outputs: int
-    dropout: float
+    dropout: float | tuple[float, ...]
     input_dropout: float
     categorical_features: str | tuple | None
     standardize: bool
@@ -122,6 +132,11 @@ class Plan:
     def is_named(self):
         """Whether the architecture is one of this package: it runs in float64 and leaves its input alone."""
         return isinstance(self.architecture, str)
+
+    @property
+    def traits(self):
+        """The code of each member, and its form: its hidden layer sizes and its dropout."""
+        return traits_of(self.n_estimators, self.encoding, self.hidden_layer_sizes, self.dropout)
 
     @property
     def moments(self):
@@ -169,8 +184,6 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
     ValueError
         If the hidden layer sizes are not positive integers.
     """
-    n_rows = count_rows(table) if earlier is None else earlier.n_rows
-    is_wide = has_many_columns(table.X, MOST_ENCODED_COLUMNS) if earlier is None else earlier.has_many_columns
     trained = [len(share.train) for share in shares if share.train is not None]
     n_trained = min(trained, default=len(table.y))
     batch_size = min(choose_batch_size(parameters, target, n_trained), n_trained)
@@ -179,19 +192,15 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
     is_calibrated = calibrates(parameters, target, count_rows(table), len(shares))
     masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
     return Plan(
+        **choose_networks(parameters, target, table, len(shares), earlier),
         n_estimators=len(shares),
         architecture=parameters.architecture,
-        hidden_layer_sizes=choose_layer_sizes(parameters, target, n_rows),
         n_outputs=target.n_outputs,
-        dropout=choose_dropout(parameters, target, n_rows),
         input_dropout=parameters.input_dropout,
         categorical_features=freeze(parameters.categorical_features),
         standardize=bool(parameters.standardize),
-        encoding=choose_encoding(parameters, target, n_rows, is_wide, len(shares)),
         precision=parameters.precision,
         standardize_target=bool(getattr(parameters, "standardize_target", False)),
-        n_rows=n_rows,
-        has_many_columns=is_wide,
         device=str(parameters.device),
         batch_size=batch_size,
         optimizer=parameters.optimizer,
@@ -261,27 +270,87 @@ def calibrates(parameters, target, n_rows, k):
     return bool(chosen)
 
 
-def choose_layer_sizes(parameters, target, n_rows):
-    """Return the widths of the hidden layers; the classifier's depend on the rows."""
-    if parameters.hidden_layer_sizes is None:
-        n_units = parameters.n_units
-        if n_units == "auto":
-            n_units = 256 if n_rows <= NARROW_ROWS else 512
-        return layer_sizes(parameters.n_layers, n_units, parameters.layer_form, target.n_outputs)
-    sizes = tuple(np.atleast_1d(parameters.hidden_layer_sizes).tolist())
+def choose_networks(parameters, target, table, k, earlier=None):
+    """Return the fields of a plan that say what the networks of k members are."""
+    n_rows = count_rows(table) if earlier is None else earlier.n_rows
+    is_wide = has_many_columns(table.X, MOST_ENCODED_COLUMNS) if earlier is None else earlier.has_many_columns
+    encoding = choose_encoding(parameters, target, n_rows, is_wide, k)
+    sizes, dropout = choose_forms(parameters, target, n_rows, k, encoding)
+    return {
+        "n_rows": n_rows,
+        "has_many_columns": is_wide,
+        "encoding": encoding,
+        "hidden_layer_sizes": sizes,
+        "dropout": dropout,
+    }
+
+
+def choose_folds(parameters, target, table, k, earlier=None):
+    """Number the folds that k members hold back.
+
+    Each holds back another one; but a classifier's members of several forms share folds, one of each form,
+    since rows that neither has seen tell what each form is to weigh in the mean (`_calibration`). They have
+    different codes as well, as on the diagonals of a table of codes and forms: such rows tell about both.
+    """
+    if k == 1 or not isinstance(target, Classes):
+        return list(range(k))
+    chosen = choose_networks(parameters, target, table, k, earlier)
+    traits = traits_of(k, chosen["encoding"], chosen["hidden_layer_sizes"], chosen["dropout"])
+    codes, forms = (list(dict.fromkeys(column)) for column in zip(*traits, strict=True))
+    if len(forms) == 1:
+        return list(range(k))
+    n_diagonals, n_before, folds = min(len(codes), len(forms)), Counter[tuple](), []
+    for code, form in traits:
+        diagonal = (codes.index(code) + forms.index(form)) % n_diagonals
+        folds.append((diagonal, n_before[code, form]))
+        n_before[code, form] += 1
+    distinct = list(dict.fromkeys(folds))
+    return [distinct.index(fold) for fold in folds]
+
+
+def traits_of(k, encoding, sizes, dropout):
+    """Return the code of each of k members, and its form: its hidden layer sizes and its dropout."""
+    codes = encoding if isinstance(encoding, tuple) else (encoding,)
+    sizes = sizes if isinstance(sizes[0], tuple) else (sizes,) * k
+    rates = dropout if isinstance(dropout, tuple) else (dropout,) * k
+    return [(codes[j % len(codes)], (sizes[j], rates[j])) for j in range(k)]
+
+
+def choose_forms(parameters, target, n_rows, k, encoding):
+    """Return hidden layer sizes and dropout: those of all members, or tuples with those of each."""
+    sizes, is_classes = parameters.hidden_layer_sizes, isinstance(target, Classes)
+    best: tuple = FORM, WIDTHS[n_rows > NARROW_ROWS], DROPOUT[is_classes and n_rows > MANY_ROWS]
+    is_open = sizes is None and parameters.layer_form == "auto" and parameters.architecture == "snn"
+    if k > 1 and is_classes and n_rows > MIXED_ROWS and is_open:
+        best = tuple(zip(best, EQUAL, strict=True))
+    given = parameters.layer_form, parameters.n_units, parameters.dropout
+    chosen = [auto if value == "auto" else value for value, auto in zip(given, best, strict=True)]
+    forms, widths, rates = (deal_out(value, k, encoding) for value in chosen)
+    if sizes is None:
+        each = zip(forms, widths, strict=True)
+        own = [layer_sizes(parameters.n_layers, width, form, target.n_outputs) for form, width in each]
+    else:
+        own = [check_sizes(sizes)]
+    return tuple(tuple(values) if len(set(values)) > 1 else values[0] for values in (own, rates))
+
+
+def deal_out(values, k, encoding):
+    """Deal out a tuple of values to k members in turn: the next one to each round of codes."""
+    if not isinstance(values, list | tuple):
+        return [values] * k
+    n_codes = len(encoding) if isinstance(encoding, tuple) else 1
+    return [values[j // n_codes % len(values)] for j in range(k)]
+
+
+def check_sizes(hidden_layer_sizes):
+    """Return the parameter as a tuple of int."""
+    sizes = tuple(np.atleast_1d(hidden_layer_sizes).tolist())
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ValueError(
             f"hidden_layer_sizes must be positive integers, one per layer; got "
-            f"{parameters.hidden_layer_sizes!r}. Set n_layers and n_units instead, or give (256, 64), say."
+            f"{hidden_layer_sizes!r}. Set n_layers and n_units instead, or give (256, 64), say."
         )
     return sizes
-
-
-def choose_dropout(parameters, target, n_rows):
-    """Return the rate; "auto" is less for many rows of one column of labels."""
-    if parameters.dropout != "auto":
-        return parameters.dropout
-    return DROPOUT[isinstance(target, Classes) and n_rows > DROPOUT_ROWS]
 
 
 def choose_encoding(parameters, target, n_rows, is_wide, n_estimators):

@@ -100,7 +100,7 @@ class ValidationScore:
 def _view(estimator, model):
     """Make an estimator that looks fitted and predicts by a model."""
     view = object.__new__(type(estimator))
-    vars(view).update(vars(estimator), _model=model, **model.target.attributes())
+    vars(view).update(vars(estimator), _model=model, **model.attributes())
     vars(view).pop("feature_names_in_", None)  # scorers get the rows as arrays
     return view
 

@@ -12,7 +12,8 @@ from ._plan import calibrates, stops_early
 from ._rows import Table
 from ._target import Classes, mean_weight
 
-# What a member holds back to calibrate at most: more rows than are needed for one number cost accuracy.
+# What a member holds back to calibrate at most, if all hold back other rows: more than are needed for one
+# number cost accuracy.
 ROWS_TO_CALIBRATE = 64
 
 
@@ -34,8 +35,10 @@ class Share(NamedTuple):
     counts_weights: bool = True
 
 
-def split(parameters, table, target, valid, k, seed):
-    """Split off validation rows, or draw the rows of each of k members.
+def split(parameters, table, target, valid, folds, seed):
+    """Split off validation rows, or draw the rows of each member.
+
+    `folds` numbers the folds that members hold back, if they do: one for each member.
 
     Returns
     -------
@@ -44,7 +47,7 @@ def split(parameters, table, target, valid, k, seed):
     shares : list of Share
         One for each member.
     """
-    n_rows, fraction = len(table.y), parameters.validation_fraction
+    n_rows, k, fraction = len(table.y), len(folds), parameters.validation_fraction
     n_counted = int(counted(table).sum()) if parameters.bootstrap or k > 1 else n_rows
     if n_counted == 0:
         return table, valid, [Share()] * k  # the target refuses such rows, and says why
@@ -59,7 +62,8 @@ def split(parameters, table, target, valid, k, seed):
             )
         return table, valid, shares
     if is_calibrated or (holds_back and k > 1):
-        shares = draw_folds(table, target, k, fraction, seed, np.inf if holds_back else ROWS_TO_CALIBRATE)
+        most_rows = np.inf if holds_back else ROWS_TO_CALIBRATE * k / len(set(folds))
+        shares = draw_folds(table, target, folds, fraction, seed, most_rows)
         return table, valid, shares if holds_back else [share._replace(valid=None) for share in shares]
     if not holds_back:
         return table, valid, [Share()] * k
@@ -80,13 +84,15 @@ def counted(table):
     return labelled if table.weight is None else labelled & (table.weight > 0)
 
 
-def draw_folds(table, target, k, validation_fraction, seed, most_rows=np.inf):
-    """Let each member hold back another fold of the rows that count, so that all rows are learned from.
+def draw_folds(table, target, folds, validation_fraction, seed, most_rows=np.inf):
+    """Let members hold back folds of the rows that count, so that all rows are learned from.
 
     Since all are looked at together, each holds back half of `validation_fraction`, or about `most_rows` if
-    that is less, and they hold back half of the rows at most. Each class is dealt out evenly; if there are
-    fewer rows than members, some hold back the same fold.
+    that is less, and they hold back half of the rows at most. Members with equal numbers in `folds` hold back
+    the same fold, others another one. Each class is dealt out evenly; if there are fewer rows than folds,
+    some hold back the same one.
     """
+    k, n_held = len(folds), len(set(folds))
     rows, rng = np.flatnonzero(counted(table)), np.random.default_rng(seed)
     n_folds = min(max(2 * k, round(2 / validation_fraction), int(len(rows) / most_rows)), len(rows))
     if n_folds < 2:
@@ -100,7 +106,7 @@ def draw_folds(table, target, k, validation_fraction, seed, most_rows=np.inf):
     fold = np.full(len(table.y), -1)
     fold[order] = np.arange(len(rows)) % n_folds
     # The rows of a rare class are in folds one after the other: members watch every second fold.
-    held = np.arange(k) * (n_folds // k or 1) % n_folds
+    held = np.array(folds) * (n_folds // n_held or 1) % n_folds
     return [Share(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in held]
 
 

@@ -122,8 +122,8 @@ class Target:
             return self
         return replace(self, weight_mean=mean_weight(table))
 
-    def attributes(self):
-        """Return the fitted attributes of the estimator that say what y was."""
+    def attributes(self, n_members):
+        """Return the fitted attributes of the estimator that say what y was, and what is made of outputs."""
         return {"n_outputs_": self.n_outputs}
 
     def scale(self, y):
@@ -204,11 +204,14 @@ class Labels(Target):
     class_weight : ndarray of shape (1, n_classes) or (n_tasks, 2), default=None
     temperature : float, default=1.0
         What the logits of members are divided by before they are averaged; 1 for tasks.
+    member_weights : tuple of float, default=None
+        What members weigh in the average; None if they are equal, as for tasks.
     """
 
     labels: np.ndarray
     class_weight: np.ndarray | None = None
     temperature: float = 1.0
+    member_weights: tuple[float, ...] | None = None
 
     _cross_entropy: ClassVar[Callable[..., losses.MaskedLoss]]
 
@@ -247,9 +250,11 @@ class Labels(Target):
             )
         return Classes(n_outputs=len(labels), has_columns=False, labels=labels)
 
-    def attributes(self):
-        """Return also the classes and the temperature."""
-        return {"classes_": self.labels, "temperature_": self.temperature, **super().attributes()}
+    def attributes(self, n_members):
+        """Return also the classes, the temperature and the weights of the members."""
+        weights = self.member_weights or np.full(n_members, 1 / n_members)
+        own = {"temperature_": self.temperature, "member_weights_": np.array(weights)}
+        return {"classes_": self.labels, **own, **super().attributes(n_members)}
 
     def loss(self, parameters, masked, stops_early):
         """Return the user's loss, or the cross-entropy with the smoothing of that name."""
@@ -360,7 +365,8 @@ class Classes(Labels):
 
     def average(self, outputs, present=None):
         """Return the logarithms of the mean probabilities, finite where these round to 0."""
-        return losses.log_mean_exp(torch.log_softmax(outputs / self.temperature, -1), present)
+        logs = torch.log_softmax(outputs / self.temperature, -1)
+        return losses.log_mean_exp(logs, present, self.member_weights)
 
     def score(self, y, outputs, weight):
         """Return the share of rows whose class has the largest output."""

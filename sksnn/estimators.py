@@ -1,6 +1,6 @@
 """The scikit-learn estimators; each trains a skorch net."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
@@ -30,12 +30,18 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     ----------
     n_layers : int, default=4
         Number of hidden layers.
-    n_units : int or "auto", default="auto"
-        Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows. Rows of
-        weight 0 and validation rows are not counted; `partial_fit` counts the rows of its first chunk.
-    layer_form : {"conic", "rectangular"}, default="conic"
+    n_units : int, "auto" or tuple of int, default="auto"
+        Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows; see
+        `layer_form`. Rows of weight 0 and validation rows are not counted; `partial_fit` counts the rows of
+        its first chunk. Tuples of `n_units`, `layer_form` and `dropout` are dealt out to the members in
+        turn; if those of `encoding` are, too, each code meets each value.
+    layer_form : {"auto", "conic", "rectangular"} or tuple of the latter two, default="auto"
         "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular": all
-        hidden layers have the same width. See `sksnn.networks.layer_sizes`.
+        hidden layers have the same width. See `sksnn.networks.layer_sizes`. "auto": "conic"; but with a 1-D
+        y, several members and more than 1 000 training rows ``("conic", "rectangular")``, in which the
+        rectangular ones have 256 units (if ``n_units="auto"``) and no dropout (if ``dropout="auto"``). Those
+        learn many rows better where labels are right, and overfit where they are noisy; together, weighed
+        as `calibrate` says, members of both forms are good at either.
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
     n_estimators : int or "auto", default="auto"
@@ -50,11 +56,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         (n, n_outputs), logits in the classifier; the parameters for layers and dropout do not apply to
         it. It is built and trained while torch's global generator is seeded from `random_state` and
         restored afterwards, which is not thread-safe.
-    dropout : float or "auto", default="auto"
+    dropout : float, "auto" or tuple of float, default="auto"
         Rate of alpha dropout after each hidden layer, in [0, 1); the paper used 0.05 and 0.10. "auto": 0.05,
-        or 0.02 for a 1-D y of more than 5 000 training rows (counted as for `n_units`). Named architectures
-        other than "snn" use ordinary dropout; for two of them, "batchnorm" and "resnet", the paper lists no
-        dropout.
+        or 0.02 for a 1-D y of more than 5 000 training rows (counted as for `n_units`); 0 in the rectangular
+        members of ``layer_form="auto"``. Named architectures other than "snn" use ordinary dropout; for two
+        of them, "batchnorm" and "resnet", the paper lists no dropout.
     input_dropout : float, default=0.0
         Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
@@ -140,7 +146,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         member holds back other rows: half of `validation_fraction`, but some 64 at most. With early stopping
         or `bootstrap` it has such rows already. "auto": True for several members, a 1-D y of 20 rows or more
         and ``loss="log_loss"``, unless ``early_stopping=False`` says that no rows are to be held back.
-        `partial_fit` keeps the temperature.
+        If members are of several forms (see `layer_form`), these rows also decide what each weighs in the
+        mean: the product of a factor for its form and one for its code. `partial_fit` keeps temperature and
+        weights.
     loss : "log_loss" or callable, default="log_loss"
         The loss to minimise: the cross-entropy, or a callable ``(output, y) -> losses`` of torch tensors,
         which returns the loss of each label, in the shape of y. For a 1-D y, output has shape (n, n_classes)
@@ -195,6 +203,8 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Width of the output layer: the number of classes (two for a binary y) or of tasks.
     temperature_ : float
         What the logits of members are divided by; 1 without `calibrate`.
+    member_weights_ : ndarray of shape (n_estimators,)
+        What members weigh in the mean of their probabilities: equal, unless several forms are calibrated.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -253,8 +263,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     _oob_attribute = "oob_decision_function_"
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
-        "n_units": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "dropout": [*BaseSNN._parameter_constraints["dropout"], StrOptions({"auto"})],
+        **{
+            name: [*BaseSNN._parameter_constraints[name], StrOptions({"auto"})]
+            for name in ("n_units", "layer_form", "dropout")
+        },
         "calibrate": ["boolean", StrOptions({"auto"})],
         "loss": [StrOptions({"log_loss"}), callable],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
@@ -266,7 +278,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         *,
         n_layers=4,
         n_units="auto",
-        layer_form="conic",
+        layer_form="auto",
         hidden_layer_sizes=None,
         n_estimators="auto",
         architecture="snn",
@@ -464,7 +476,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         return self._predict(X, lambda target, outputs: target.probabilities(outputs))
 
     def predict_proba_members(self, X):
-        """Compute the probabilities of each member; their mean over axis 0 is `predict_proba`.
+        """Compute the probabilities of each member.
+
+        Their mean over axis 0, weighted by `member_weights_`, is `predict_proba`.
 
         Parameters
         ----------
@@ -567,9 +581,10 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     ----------
     n_layers : int, default=4
         Number of hidden layers.
-    n_units : int, default=128
-        Width of the first hidden layer.
-    layer_form : {"conic", "rectangular"}, default="rectangular"
+    n_units : int or tuple of int, default=128
+        Width of the first hidden layer. Tuples of `n_units`, `layer_form` and `dropout` are dealt out to the
+        members in turn; if those of `encoding` are, too, each code meets each value.
+    layer_form : {"conic", "rectangular"} or tuple of these, default="rectangular"
         "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular": all
         hidden layers have the same width. See `sksnn.networks.layer_sizes`. For a single output the last
         layers of a conic network have only a few units.
@@ -587,7 +602,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         (n, n_outputs), logits in the classifier; the parameters for layers and dropout do not apply to
         it. It is built and trained while torch's global generator is seeded from `random_state` and
         restored afterwards, which is not thread-safe.
-    dropout : float, default=0.0
+    dropout : float or tuple of float, default=0.0
         Rate of alpha dropout after each hidden layer, in [0, 1). Where the target has little noise, the
         noise of dropout costs accuracy: 0.05 helps on small, noisy data only. Named architectures other
         than "snn" use ordinary dropout.

@@ -73,15 +73,19 @@ class LogLink:
         return log_mean_exp(outputs, present)
 
 
-def log_mean_exp(logs, present=None):
+def log_mean_exp(logs, present=None, weights=None):
     """Return the logarithm of the mean over the first dimension of what logs, (k, n, n_outputs), stand for.
 
-    It is finite where the mean overflows or rounds to 0.
+    It is finite where the mean overflows or rounds to 0. `present`, (k, n), says what counts; `weights`, k
+    positive numbers, how much.
     """
-    if present is None:
+    if present is None and weights is None:
         return logs.logsumexp(0) - math.log(len(logs))
-    n = present.sum(0)[:, None].to(logs.dtype)
-    return logs.masked_fill(~present[..., None], -math.inf).logsumexp(0) - n.log()
+    weights = torch.ones(len(logs)) if weights is None else weights
+    own = torch.as_tensor(weights, dtype=logs.dtype, device=logs.device).log()[:, None]
+    if present is not None:
+        own = own.masked_fill(~present, -math.inf)
+    return (logs + own[..., None]).logsumexp(0) - own.logsumexp(0)[:, None]
 
 
 # ---------------------------------------------------------------- losses

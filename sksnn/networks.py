@@ -19,6 +19,8 @@ __all__ = [
     "lecun_normal_",
 ]
 
+LAYER_FORMS = ("conic", "rectangular")
+
 # Least width of a layer of a conic network. The paper gives no lower bound. With fewer than four units, all
 # units of a layer can saturate at once, and then no signal passes the layer.
 MIN_CONIC_UNITS = 4
@@ -58,7 +60,7 @@ def layer_sizes(n_layers, n_units, layer_form, n_outputs):
     >>> layer_sizes(1, 64, "conic", 2)
     (64,)
     """
-    if layer_form not in ("conic", "rectangular"):
+    if layer_form not in LAYER_FORMS:
         raise ValueError(f"layer_form must be 'conic' or 'rectangular'; got {layer_form!r}.")
     if layer_form == "rectangular":
         return (n_units,) * n_layers

@@ -1,4 +1,4 @@
-"""The temperature of the members of a classifier."""
+"""The temperature and the weights of the members of a classifier."""
 
 import pickle
 from itertools import combinations
@@ -6,18 +6,21 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from conftest import unfinished
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from scipy.special import log_softmax, logit, softmax
 from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from sksnn import SNNClassifier, SNNRegressor
-from sksnn._calibration import DEVIATION, LARGEST, find_temperature
+from sksnn._calibration import DEVIATION, FACTOR_DEVIATION, LARGEST, find_calibration
+from sksnn._plan import choose_folds
 from sksnn._rows import Table
 from sksnn._shares import draw_folds, out_of_bag
-from sksnn._target import Classes
+from sksnn._target import Classes, Values
 from sksnn.inspection import as_sequential, network_inputs
 from sksnn.model_selection import SNNGridSearchCV
 
@@ -32,7 +35,7 @@ def classes(n):
 def temperature_of(logits, y, weight=None, present=None):
     """Find the temperature of networks whose logits have shape (k, n_rows, n_classes)."""
     present = np.ones(logits.shape[:2], dtype=bool) if present is None else present
-    return find_temperature(classes(logits.shape[2]), torch.from_numpy(logits), y, present, weight)
+    return find_calibration(classes(logits.shape[2]), torch.from_numpy(logits), y, present, weight)[0]
 
 
 def score(temperature, logits, y):
@@ -104,6 +107,95 @@ def test_members_that_have_not_seen_a_row_decide_and_all_together_are_as_sure(se
     )
 
 
+# ---------------------------------------------------------------- weights
+
+CROSSED = [("onehot", "conic"), ("piecewise", "conic"), ("onehot", "equal"), ("piecewise", "equal")]
+
+
+def penalised(values, logits, y, present):
+    """Compute what is minimised: log-loss and prior, by the logarithms of temperature and factors."""
+    log_temperature, onehot, piecewise, conic, equal = values
+    weights = (
+        np.exp([onehot + conic, piecewise + conic, onehot + equal, piecewise + equal])[:, None] * present
+    )
+    proba = softmax(logits / np.exp(log_temperature), axis=2)
+    mean = (weights[..., None] * proba).sum(axis=0) / weights.sum(axis=0)[:, None]
+    prior = (log_temperature / DEVIATION) ** 2 + (np.array(values[1:]) ** 2).sum() / FACTOR_DEVIATION**2
+    return -np.log(mean[np.arange(len(y)), y]).sum() + prior / 2
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(8, 60))
+def test_weights_have_the_least_loss_on_rows_not_seen(seed, n_classes, n_rows):
+    """They agree with another optimiser's, of the same function written with probabilities."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n_rows)
+    logits = rng.standard_normal((4, n_rows, n_classes)) * rng.uniform(0.5, 3, (4, 1, 1))
+    logits[:, np.arange(n_rows), y] += rng.uniform(0, 3, (4, 1))
+    present = np.array([[1, 0, 0, 1], [0, 1, 1, 0]], dtype=bool)[np.arange(n_rows) % 2].T
+    found = find_calibration(classes(n_classes), torch.from_numpy(logits), y, present, None, CROSSED)[1]
+    best = minimize(penalised, np.zeros(5), (logits, y, present), method="BFGS").x
+    expected = softmax([best[1] + best[3], best[2] + best[3], best[1] + best[4], best[2] + best[4]])
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert sum(found) == pytest.approx(1) and min(found) > 0
+
+
+def test_the_better_form_and_the_better_code_weigh_more():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=300)
+    present = np.array([[1, 0, 0, 1], [0, 1, 1, 0]], dtype=bool)[np.arange(300) % 2].T
+
+    def weights(*strengths):
+        logits = 2 * np.eye(3)[y] * np.reshape(strengths, (4, 1, 1)) + rng.standard_normal((4, 300, 3))
+        return find_calibration(classes(3), torch.from_numpy(logits), y, present, None, CROSSED)[1]
+
+    conic, equal = np.reshape(weights(2, 2, 0, 0), (2, 2)).sum(axis=1)
+    assert conic > 3 * equal
+    onehot, piecewise = np.reshape(weights(0, 2, 0, 2), (2, 2)).sum(axis=0)
+    assert piecewise > 3 * onehot
+    np.testing.assert_allclose(weights(1, 1, 1, 1), 0.25, atol=0.08)
+    few = find_calibration(classes(3), torch.zeros(4, 1, 3).double(), y[:1], present[:, :1], None, CROSSED)
+    np.testing.assert_allclose(few[1], 0.25, atol=1e-6)
+
+
+@unfinished
+def test_members_of_two_forms_are_weighed():
+    two = {**QUICK, "n_estimators": 4, "layer_form": ("conic", "rectangular"), "n_layers": 2}
+    model = SNNClassifier(**two).fit(X, Y)
+    weights = model.member_weights_
+    assert weights.shape == (4,) and weights.sum() == pytest.approx(1) and np.ptp(weights) > 0.01
+    # A product of one factor for the code and one for the form.
+    assert weights[0] * weights[3] == pytest.approx(weights[1] * weights[2])
+    mean = np.average(model.predict_proba_members(X), axis=0, weights=weights)
+    np.testing.assert_allclose(mean, model.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(model.net_.predict_proba(X.astype(np.float32)), mean, atol=1e-5)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.member_weights_, weights)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    for changed, y in (({"layer_form": "conic"}, Y), ({"calibrate": False}, Y), ({}, np.eye(3)[Y])):
+        alike = SNNClassifier(**{**two, **changed}).fit(X, y)
+        np.testing.assert_array_equal(alike.member_weights_, np.full(4, 1 / 4))
+    bags = SNNClassifier(**two, bootstrap=True).fit(X, Y)
+    assert np.ptp(bags.member_weights_) > 0.01
+
+
+def test_members_of_several_forms_share_folds_with_those_of_other_codes():
+    table = Table(X, Y, None)
+
+    def folds(k, encoding, n_forms):
+        model = SNNClassifier(n_units=(8, 16, 24)[:n_forms], encoding=encoding)
+        return choose_folds(model, classes(3), table, k)
+
+    assert folds(4, ("onehot", "piecewise"), 2) == [0, 1, 1, 0]
+    assert folds(8, ("onehot", "piecewise"), 2) == [0, 1, 1, 0, 2, 3, 3, 2]
+    assert folds(3, ("onehot", "piecewise"), 2) == [0, 1, 1]
+    assert folds(4, "onehot", 2) == [0, 0, 1, 1]
+    assert folds(6, ("onehot", "piecewise"), 3) == [0, 1, 1, 0, 0, 1]
+    assert folds(4, ("onehot", "piecewise"), 1) == [0, 1, 2, 3]
+    values = Values(n_outputs=1, has_columns=False)
+    assert choose_folds(SNNRegressor(n_units=(8, 16)), values, table, 3) == [0, 1, 2]
+
+
 # ---------------------------------------------------------------- the rows held back
 
 
@@ -111,7 +203,9 @@ def test_members_that_have_not_seen_a_row_decide_and_all_together_are_as_sure(se
 @given(st.integers(20, 400), st.integers(2, 9), st.sampled_from([0.1, 0.2, 0.5]))
 def test_each_member_holds_back_other_rows_of_all_classes(n_rows, k, fraction):
     y = np.arange(n_rows) % 3
-    shares = draw_folds(Table(np.zeros((n_rows, 1)), y, None), classes(3), k, fraction, 0, most_rows=16)
+    shares = draw_folds(
+        Table(np.zeros((n_rows, 1)), y, None), classes(3), range(k), fraction, 0, most_rows=16
+    )
     held = out_of_bag(shares, n_rows)
     assert held.sum(axis=0).max() == 1 and held.any(axis=0).mean() <= 0.5 + k / n_rows
     most = min(n_rows * fraction / 2, n_rows / (n_rows // 16))
@@ -124,11 +218,11 @@ def test_each_member_holds_back_other_rows_of_all_classes(n_rows, k, fraction):
 def test_the_temperature_is_that_of_rows_not_trained_on(monkeypatch, changed):
     seen = {}
 
-    def find(target, outputs, y, present, weight):
+    def find(target, outputs, y, present, *others):
         seen.update(outputs=outputs.numpy(), y=y, present=present)
-        return find_temperature(target, outputs, y, present, weight)
+        return find_calibration(target, outputs, y, present, *others)
 
-    monkeypatch.setattr("sksnn._calibration.find_temperature", find)
+    monkeypatch.setattr("sksnn._calibration.find_calibration", find)
     model = SNNClassifier(n_estimators=4, **changed, **QUICK).fit(X, Y)
     n_unseen = seen["present"].sum(axis=1)
     assert (n_unseen > 0).all() and (n_unseen < len(X) / 2).all()
@@ -147,7 +241,7 @@ def test_a_member_is_the_network_of_its_rows_alone():
     plain = {**QUICK, "standardize": False, "encoding": None, "precision": "float64", "batch_size": 32}
     model = SNNClassifier(n_estimators=4, **plain).fit(X, Y)
     seed = model._model.generators[0].split
-    held = draw_folds(Table(X, Y, None), classes(3), 4, 0.1, seed, most_rows=64)[0].valid
+    held = draw_folds(Table(X, Y, None), classes(3), range(4), 0.1, seed, most_rows=64)[0].valid
     rows = np.setdiff1d(np.arange(150), held)
     alone = SNNClassifier(n_estimators=1, **plain).fit(X[rows], Y[rows]).predict_proba(X)
     expected = softmax(np.log(alone) / model.temperature_, axis=1)
@@ -247,9 +341,9 @@ def test_of_many_rows_some_are_enough(monkeypatch):
 
     def count(target, outputs, y, *args):
         n_rows.append(len(y))
-        return 1.5
+        return 1.5, None
 
-    monkeypatch.setattr("sksnn._calibration.find_temperature", count)
+    monkeypatch.setattr("sksnn._calibration.find_calibration", count)
     for most in (10_000, 40, 7):
         monkeypatch.setattr("sksnn._calibration.MOST_ROWS", most)
         assert SNNClassifier(n_estimators=4, bootstrap=True, **QUICK).fit(X, Y).temperature_ == 1.5

@@ -290,23 +290,36 @@ def test_auto_follows_the_rows_the_classifier_trains_on():
 
 
 @unfinished
-def test_auto_drops_less_of_many_rows_of_one_column_of_labels():
+def test_auto_has_members_of_two_forms_for_many_rows_of_one_column_of_labels():
     X = np.random.RandomState(0).randn(5001, 2)
     y = X[:, 0] > 0
 
-    def rates(model, n_rows, y=y, **fit_params):
+    def forms(model, n_rows, y=y, **fit_params):
         fit_params = {name: values[:n_rows] for name, values in fit_params.items()}
         model.set_params(max_epochs=1, random_state=0).fit(X[:n_rows], y[:n_rows], **fit_params)
-        return {network.dropout.rate for network in model.net_.module_.networks}
+        return {(n.hidden_layer_sizes, n.dropout.rate) for n in model.net_.module_.networks}
 
-    assert rates(SNNClassifier(n_units=8), 5000) == {0.05}
-    assert rates(SNNClassifier(n_units=8), 5001) == {0.02}
-    assert rates(SNNClassifier(n_units=8, dropout=0.05), 5001) == {0.05}
-    assert rates(SNNClassifier(n_units=8, early_stopping=True, n_estimators=1), 5001) == {0.05}  # on 4 500
-    assert rates(SNNClassifier(n_units=8), 5001, sample_weight=np.arange(5001) < 100) == {0.05}
-    assert rates(SNNClassifier(n_units=8), 5001, np.column_stack([y, ~y]).astype(float)) == {0.05}
-    assert rates(SNNClassifier(n_units=8, architecture="highway"), 5001) == {0.02}
-    assert rates(SNNRegressor(n_units=8), 100) == rates(SNNRegressor(n_units=8), 5001) == {0.0}
+    def small(**parameters):
+        return SNNClassifier(n_layers=2, n_units=8, **parameters)
+
+    conic, equal = (8, 4), (8, 8)
+    assert forms(SNNClassifier(n_layers=2), 1000) == {((256, 23), 0.05)}
+    assert forms(SNNClassifier(n_layers=2), 1001) == {((256, 23), 0.05), ((256, 256), 0.0)}
+    assert forms(SNNClassifier(n_layers=2), 2001) == {((512, 32), 0.05), ((256, 256), 0.0)}
+    assert forms(SNNClassifier(n_layers=2, n_estimators=1), 1001) == {((256, 23), 0.05)}
+    assert forms(small(), 1001) == forms(small(), 5000) == {(conic, 0.05), (equal, 0.0)}
+    assert forms(small(), 5001) == {(conic, 0.02), (equal, 0.0)}
+    assert forms(small(layer_form="conic"), 5001) == {(conic, 0.02)}
+    assert forms(small(layer_form="rectangular"), 5001) == {(equal, 0.02)}
+    assert forms(small(hidden_layer_sizes=(8, 4)), 5001) == {(conic, 0.02)}
+    assert forms(small(dropout=0.05), 5001) == {(conic, 0.05), (equal, 0.05)}
+    assert forms(small(early_stopping=True, n_estimators=1), 5001) == {(conic, 0.05)}  # on 4 500
+    assert forms(small(), 5001, sample_weight=np.arange(5001) < 100) == {(conic, 0.05)}
+    assert forms(small(), 5001, np.column_stack([y, ~y]).astype(float)) == {(conic, 0.05)}
+    reg = SNNRegressor(n_layers=2, n_units=8)
+    assert forms(reg, 100) == forms(reg, 5001) == {(equal, 0.0)}
+    rival = small(architecture="highway", n_estimators=2).set_params(max_epochs=1).fit(X, y)
+    assert {network.dropout.rate for network in rival.net_.module_.networks} == {0.02}
 
 
 @unfinished

@@ -57,6 +57,7 @@ def small_cnn(n_inputs, n_outputs):
 
 CLASSIFIERS = {
     "members of two codes": MEMBERS,
+    "members of two forms": {**MEMBERS, "n_units": (16, 8), "layer_form": ("conic", "rectangular")},
     "one network, float64": {**SMALL, "precision": "float64", "encoding": "thermometer"},
     "no codes, not standardised": {**SMALL, "encoding": None, "standardize": False},
     **{

@@ -57,7 +57,7 @@ IMPORTS = {
     "_fit": {
         "_calibration", "_columns", "_device", "_divergence", "_engine", "_habits", "_members", "_model",
         "_optimizers", "_plan", "_resume", "_rows", "_saving", "_scoring", "_shares", "_skorch", "_target",
-        "_validation", "_warnings", "architectures", "encodings",
+        "_validation", "_warnings", "architectures", "encodings", "networks",
     },
     "_together": {"_device", "_engine", "_optimizers", "_rows", "_step"},
     "_search": {"_checkpoints", "_fit", "_together"},

@@ -60,6 +60,12 @@ WAYS = {
     "a rival": {"architecture": "batchnorm"},
     "own module": {"architecture": own_module},
     "dropped inputs": {"input_dropout": 0.1},
+    "forms in turn": {
+        "layer_form": ["conic", "rectangular"],
+        "n_units": (16, 8),
+        "dropout": (0.1, 0.0),
+        "encoding": ("onehot", "piecewise"),
+    },
 }
 
 
@@ -87,6 +93,29 @@ def test_more_members_leave_the_first_ones_alone(kind, way):
     models = [estimator(**{**ALIKE, **WAYS[way], "n_estimators": k}).fit(X, y) for k in (3, 5)]
     few, many = (getattr(model, members)(X)[:2] for model in models)
     np.testing.assert_allclose(few, many, atol=1e-6 * np.abs(few).max())
+
+
+def test_members_may_take_forms_in_turn():
+    """Each code meets each form, and a member is trained as if all were of its form."""
+    turns = {"layer_form": ("conic", "rectangular"), "n_units": [16, 8], "dropout": (0.1, 0.0)}
+    settings = {**EXACT, "n_estimators": 6, "encoding": ("onehot", "piecewise")}
+    mixed = Uncalibrated(**{**settings, **turns}).fit(X, Y)
+    networks = mixed.net_.module_.networks
+    conic, equal = ((16, 6), 0.1), ((8, 8), 0.0)
+    own = [(network.hidden_layer_sizes, network.dropout.rate) for network in networks]
+    assert own == [conic, conic, equal, equal, conic, conic]
+    assert len({network.layers[0].in_features for network in networks[2:4]}) == 2
+    for i, members in enumerate(([0, 1, 4, 5], [2, 3])):
+        alike = Uncalibrated(**{**settings, **{name: turn[i] for name, turn in turns.items()}}).fit(X, Y)
+        each = (model.predict_proba_members(X)[members] for model in (mixed, alike))
+        np.testing.assert_allclose(*each, atol=1e-6)
+    widths = [
+        network.hidden_layer_sizes
+        for network in Uncalibrated(**{**settings, "n_units": (16, 8), "encoding": None})
+        .fit(X, Y)
+        .net_.module_.networks
+    ]
+    assert widths == [(16, 6), (8, 4)] * 3
 
 
 @pytest.mark.skipif(TORCH < parse_version("2.11"), reason="LBFGS of torch 2.6 diverges on minibatches")
@@ -424,6 +453,13 @@ def test_what_does_not_go_together_is_said():
         SNNClassifier(**SMALL, encoding=("zzz",)).fit(X, Y)
     with raises("encoding must be or hold None, 'auto' or one of"):
         SNNClassifier(**SMALL, encoding=()).fit(X, Y)
+    with raises("n_units must be or hold positive integers; got (8, 0)."):
+        SNNClassifier(**{**SMALL, "n_units": (8, 0)}).fit(X, Y)
+    with raises("dropout must be or hold numbers in [0, 1); got [0.1, 1.0]."):
+        SNNClassifier(**SMALL, dropout=[0.1, 1.0]).fit(X, Y)
+    for form in ((), ("auto",), ("conic", 1)):
+        with raises("layer_form must be or hold 'conic' or 'rectangular'; got"):
+            SNNRegressor(**SMALL, layer_form=form).fit(X, T)
     weight = np.eye(120)[7]
     with raises(
         "n_estimators=3 with early_stopping or calibrate needs at least 2 rows with weight and a label"

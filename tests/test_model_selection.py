@@ -117,6 +117,12 @@ GRIDS = {
     "batches": {"batch_size": [8, 200], "max_epochs": [2, 3]},
     "stopping": {"early_stopping": [True], "n_iter_no_change": [1, 5], "tol": [0.0, 0.5], "max_epochs": [8]},
     "members": {"n_estimators": [1, 3], "bootstrap": [False, True]},
+    "members of two forms": {
+        "n_estimators": [3],
+        "layer_form": [("conic", "rectangular")],
+        "n_units": [8, (16, 8)],
+        "dropout": [0.1, (0.1, 0.0)],
+    },
     "members that hold back folds": {"n_estimators": [2], "early_stopping": [True], "lr": [0.003, 0.03]},
     "networks": {"architecture": ["snn", "resnet", droppy_net]},
     "clipping": {"max_grad_norm": [None, 0.01], "lr_schedule": ["constant", "cosine"]},

@@ -67,6 +67,7 @@ def assert_same_fit(one, other):
 KINDS = {
     "one network": (CLASSIFIER, Y, {}),
     "members": (CLASSIFIER, Y, {"n_estimators": 3, "encoding": ("onehot", None)}),
+    "members of two forms": (CLASSIFIER, Y, {"n_estimators": 3, "n_units": (16, 8), "dropout": (0.1, 0.0)}),
     "members with folds": (REGRESSOR, T, {"n_estimators": 3, "early_stopping": True, "n_iter_no_change": 2}),
     "bags": (REGRESSOR, T, {"n_estimators": 3, "bootstrap": True, "oob_score": False}),
     "early stopping": (CLASSIFIER, Y, {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 12}),

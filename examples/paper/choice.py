@@ -49,7 +49,7 @@ from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.utils import Bunch
 
-from sksnn import SNNClassifier, SNNRegressor, encodings
+from sksnn import SNNClassifier, SNNRegressor, _calibration, encodings
 from sksnn.datasets import load_regression, load_uci, regression_names, uci_names
 
 RESAMPLES = 2000
@@ -60,25 +60,28 @@ MORE_CUT = dict.fromkeys(
     ("elevators", "keggdirected", "kin40k", "parkinsons", "pumadyn32nm", "tamielectric"), 3
 )
 
-# What is no parameter of the estimators, but a constant or a function of `sksnn.encodings`.
+# What is no parameter of the estimators, but a constant or a function of one of these modules.
+PATCHED = encodings, _calibration
 NINE_BINS = {"MOST_BINS": 9}
+EQUAL_WEIGHTS = {"FACTOR_DEVIATION": 1e-3}
 VARIANCE_1 = {"_dense_variance": lambda values, weight: 1.0}
 
 CODES = ("onehot", "piecewise")
-MIXED = {"n_estimators": 8, "encoding": CODES}
-EQUAL = {"layer_form": "rectangular"}
+CONIC, EQUAL = {"layer_form": "conic"}, {"layer_form": "rectangular"}
+MIXED = {"n_estimators": 8, "encoding": CODES, **CONIC}
 NUMBERS = {"n_estimators": 8, "encoding": ("piecewise", None), "early_stopping": True}
-DROPPED = {"dropout": 0.05}  # of many rows, too
 START = {
     "classification": ONE_NETWORK,
     "regression": {"n_estimators": 1},
     "edges": {"n_estimators": 1},
-    "large": DROPPED,
-    "noisy": DROPPED,
+    "large": CONIC,
+    "noisy": CONIC,
 }
 CANDIDATES = {
     "classification": {
         "choice": {},
+        "conic": CONIC,
+        "equal weights": EQUAL_WEIGHTS,
         "nine bins": NINE_BINS,
         "variance 1": VARIANCE_1,
         "nine bins, variance 1": NINE_BINS | VARIANCE_1,
@@ -117,21 +120,25 @@ CANDIDATES = {
     },
     "large": {
         "choice": {},
-        "not calibrated": {"calibrate": False},
+        "equal weights": EQUAL_WEIGHTS,
+        "equal layers of 512 units": {"n_units": 512},
         "8 members": {"n_estimators": 8},
-        "24 bins": {"MOST_BINS": 24, "MOST_CODES": 256},
-        "dropout 0": {"dropout": 0.0},
-        "dropout 0.02": {"dropout": 0.02},
+        "not calibrated": {**CONIC, "calibrate": False},
+        "8 conic": {**CONIC, "n_estimators": 8},
+        "24 bins": {**CONIC, "MOST_BINS": 24, "MOST_CODES": 256},
+        "dropout 0": {**CONIC, "dropout": 0.0},
+        "dropout 0.02": {**CONIC, "dropout": 0.02},
+        "dropout 0.05": {**CONIC, "dropout": 0.05},
         "rectangular, 128 units": {**EQUAL, "n_units": 128},
         "rectangular, 256 units": {**EQUAL, "n_units": 256},
         "two of 512 units": {**EQUAL, "n_units": 512, "n_estimators": 2},
-        "no early stopping": {"early_stopping": False, "calibrate": True},
-        "rate 0.002": {"lr": 2e-3},
-        "100 epochs": {"max_epochs": 100},
-        "smoothing 0.05": {"label_smoothing": 0.05},
-        "piecewise": {"encoding": "piecewise"},
-        "2 layers": {"n_layers": 2},
-        "second moment 0.95": {"optimizer_params": {"betas": (0.9, 0.95)}},
+        "no early stopping": {**CONIC, "early_stopping": False, "calibrate": True},
+        "rate 0.002": {**CONIC, "lr": 2e-3},
+        "100 epochs": {**CONIC, "max_epochs": 100},
+        "smoothing 0.05": {**CONIC, "label_smoothing": 0.05},
+        "piecewise": {**CONIC, "encoding": "piecewise"},
+        "2 layers": {**CONIC, "n_layers": 2},
+        "second moment 0.95": {**CONIC, "optimizer_params": {"betas": (0.9, 0.95)}},
     },
     "edges": {
         "choice": {},
@@ -243,11 +250,11 @@ def run_one(task, name, fold, candidate, n_rows):
     chosen = TASKS[task]
     changed = candidate if isinstance(candidate, dict) else {}
     estimator = chosen.Estimator() if isinstance(candidate, dict) else clone(candidate)
-    patches = {key: changed[key] for key in changed if hasattr(encodings, key)}
-    parameters = {key: changed[key] for key in changed if key not in patches}
+    parameters = dict(changed)
     with ExitStack() as stack:
-        for key, value in patches.items():
-            stack.enter_context(patch.object(encodings, key, value))
+        for module in PATCHED:
+            for key in parameters.keys() & vars(module).keys():
+                stack.enter_context(patch.object(module, key, parameters.pop(key)))
         estimator.set_params(random_state=fold, **parameters)
         return score_cut(estimator, chosen.load(name), fold, n_rows, chosen.score)
 
