@@ -87,7 +87,8 @@ def find_calibration(target, outputs, y, present, weight=None, traits=None):
     """
     factors = factors_of(traits or [(None, None)] * len(outputs))
     rows, y, here = torch.arange(len(y)), torch.from_numpy(y), torch.from_numpy(present)
-    weight = torch.from_numpy(np.ones(len(y)) if weight is None else weight / weight.mean(dtype=float))
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight, float)
+    weight = torch.from_numpy(weight / weight.mean())
     deviation = torch.tensor([DEVIATION] + [FACTOR_DEVIATION] * factors.shape[1], dtype=torch.double)
 
     def member_weights(found):

@@ -262,17 +262,19 @@ def test_defaults_keep_the_halves_apart(task, data, tmp_path):
     assert ("first half" in first) == bool(sets[0]) and "second half" in second
 
 
+@pytest.mark.parametrize("n_rows", [500, 1001])
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_values_of_auto_are_those_of_a_fit(task, data, tmp_path):
+def test_values_of_auto_are_those_of_a_fit(task, n_rows, data, tmp_path):
     assert "onehot" in run("defaults.py", data, "classification", "--auto")
     defaults = load_script("defaults")
-    told = defaults.auto_values(task, n_columns=3).loc[500]
-    X = rng.normal(size=(500, 3))
+    told = defaults.auto_values(task, n_columns=3).loc[n_rows]
+    X = rng.normal(size=(n_rows, 3))
     model = defaults.TASKS[task][0](max_epochs=1, random_state=0).fit(X, (X[:, 0] > 0).astype(int))
     group = model.net_.optimizer_.param_groups[0]
-    assert model.net_.module_.network.hidden_layer_sizes == told["layers"]
+    networks = model.net_.module_.networks
+    assert list(dict.fromkeys(network.hidden_layer_sizes for network in networks)) == told["layers"]
+    assert list(dict.fromkeys(network.dropout.rate for network in networks)) == told["dropout"]
     assert (model.net_.batch_size, round(group["weight_decay"], 4)) == (told["batch"], told["weight decay"])
-    assert model.net_.module_.networks[0].dropout.rate == told["dropout"]
     assert getattr(model.net_.criterion_, "label_smoothing", 0) == told.get("label smoothing", 0)
 
 

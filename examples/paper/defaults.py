@@ -34,7 +34,7 @@ from records import Records, complete, mean_ranks, run_missing, score_classifier
 from sklearn.utils import Bunch
 
 from sksnn import SNNClassifier, SNNRegressor
-from sksnn._plan import choose_n_estimators, make_plan
+from sksnn._plan import choose_folds, choose_n_estimators, make_plan
 from sksnn._rows import Table
 from sksnn._shares import split
 from sksnn.datasets import (
@@ -220,23 +220,25 @@ def score_cut(model, data, fold, n_rows, score):
 def auto_values(task, n_columns=20):
     """Tabulate what every "auto" of the default estimator stands for, by the number of training rows."""
     estimator, rows = TASKS[task][0](), {}
-    for n_rows in (100, 500, 2_000, 2_001, 5_001, 20_000):
+    for n_rows in (100, 500, 1_000, 1_001, 2_001, 5_001, 20_000):
         y = np.arange(n_rows) % 2
         target = estimator._target_type.learn(y, estimator)
         table = Table(np.empty((n_rows, n_columns)), target.encode(y), None)
         k = choose_n_estimators(estimator, table)
-        table, valid, shares = split(estimator, table, target, None, k, seed=0)
+        folds = choose_folds(estimator, target, table, k)
+        table, valid, shares = split(estimator, table, target, None, folds, seed=0)
         plan = make_plan(estimator, target, table, valid, shares)
+        forms = list(dict.fromkeys(form for _, form in plan.traits))
         smoothing = plan.loss.keywords.get("label_smoothing")
         trained = shares[0].train if valid is None else table.y
         rows[n_rows] = {
             "members": k,
             "held back": 0 if trained is None else n_rows - len(trained),
-            "layers": plan.hidden_layer_sizes,
+            "layers": [sizes for sizes, _ in forms],
             "encoding": plan.encoding,
             "batch": plan.batch_size,
             "weight decay": round(plan.weight_decay, 4),
-            "dropout": plan.dropout,
+            "dropout": [rate for _, rate in forms],
             **({} if smoothing is None else {"label smoothing": smoothing}),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rows")
