@@ -4,8 +4,8 @@ Members of two forms, and what they weigh
 
 With more than 1 000 training rows, half of the members of ``SNNClassifier`` are conic, with dropout, and half
 have equal layers without. The latter learn more, and overfit wrong labels. Rows that members hold back
-decide what each form weighs. This example gives a share of the labels to other classes, and measures each form
-alone, and both together.
+decide what each form weighs. This example gives a share of the labels to other classes, and measures each
+form alone, and both together.
 """
 
 # sphinx_gallery_start_ignore
