@@ -114,11 +114,11 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss, or `scoring`, on validation rows, stop when it no longer gets better, and
         keep the weights of the best epoch. Each of several members has validation rows of its own, so that
-        all rows are learned from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or
-        with `bootstrap` the rows not drawn for it. They stop together, and keep the weights of the epoch of
-        the best mean. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in
-        SNNRegressor for several members with 20 rows or more and without `bootstrap`, since noise decides how
-        long to train.
+        all rows are learned from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``,
+        which one member of each form has in common, or with `bootstrap` the rows not drawn for it. They stop
+        together, and keep the weights of the epoch of the best mean. "auto": True if `X_val` is given to
+        `fit` or X has more than 10 000 rows; and in SNNRegressor for several members with 20 rows or more and
+        without `bootstrap`, since noise decides how long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, stratified by class for a 1-D y.
     n_iter_no_change : int, default=10
@@ -143,9 +143,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Whether rows that members have not seen decide how sure predictions are: the logits of all members are
         divided by the temperature at which these rows have the least log-loss (Guo et al., 2017). With label
         smoothing alone, probabilities of easy classes are too unsure, and those of noisy ones too sure. Each
-        member holds back other rows: half of `validation_fraction`, but some 64 at most. With early stopping
-        or `bootstrap` it has such rows already. "auto": True for several members, a 1-D y of 20 rows or more
-        and ``loss="log_loss"``, unless ``early_stopping=False`` says that no rows are to be held back.
+        member holds back other rows: half of `validation_fraction`, but some 64 at most, or 128 that one
+        member of each of two forms holds back. With early stopping or `bootstrap` it has such rows already.
+        "auto": True for several members, a 1-D y of 20 rows or more and ``loss="log_loss"``, unless
+        ``early_stopping=False`` says that no rows are to be held back.
         If members are of several forms (see `layer_form`), these rows also decide what each weighs in the
         mean: the product of a factor for its form and one for its code. `partial_fit` keeps temperature and
         weights.
