@@ -19,8 +19,9 @@ LARGEST = 10.0
 # The same for the logarithms of the factors of weights.
 FACTOR_DEVIATION = 1.0
 
-# More rows tell no more about a few numbers; of a large bootstrap, nearly all rows could be used.
-MOST_ROWS = 10_000
+# More rows tell no more about a few numbers; of a large bootstrap, nearly all rows could be used. Of many
+# classes fewer rows are used, so that there are never more logits than this.
+MOST_ROWS, MOST_LOGITS = 10_000, 4_000_000
 
 
 def calibrate(model, table, shares):
@@ -40,7 +41,7 @@ def calibrate(model, table, shares):
     found, weight = (1.0, None), target.label_weight(table.y, table.weight)
     unseen = out_of_bag(shares, len(table.y)) & (True if weight is None else weight > 0)
     rows = np.flatnonzero(unseen.any(axis=0))
-    rows = rows[:: len(rows) // MOST_ROWS + 1]
+    rows = rows[:: len(rows) // min(MOST_ROWS, MOST_LOGITS // (len(shares) * target.n_outputs) + 1) + 1]
     if model.plan.calibrates and len(rows):
         with model.computing():
             # A copy: autograd takes no tensor that was made in inference mode.
@@ -99,9 +100,10 @@ def find_calibration(target, outputs, y, present, weight=None, traits=None):
         return tried.average(outputs, present)
 
     def loss(values):
-        values = torch.tensor(values, requires_grad=True)
-        total = -weight @ log_proba(values * deviation, here)[rows, y] + values.square().sum() / 2
-        return total.item(), torch.autograd.grad(total, values)[0].numpy()
+        with torch.enable_grad():  # whatever the caller told torch
+            values = torch.tensor(values, requires_grad=True)
+            total = -weight @ log_proba(values * deviation, here)[rows, y] + values.square().sum() / 2
+            return total.item(), torch.autograd.grad(total, values)[0].numpy()
 
     end = np.log(LARGEST)
     bounds = [(-end / DEVIATION, end / DEVIATION)] + [(None, None)] * factors.shape[1]
@@ -109,7 +111,7 @@ def find_calibration(target, outputs, y, present, weight=None, traits=None):
     best = torch.from_numpy(found) * deviation
 
     def entropy(log_temperature, present):
-        each = log_proba(torch.cat([torch.tensor([log_temperature]), best[1:]]), present)
+        each = log_proba(torch.cat([torch.tensor([log_temperature], dtype=torch.double), best[1:]]), present)
         return -float(weight @ (each.exp() * each).sum(1)) / len(y)
 
     # Each member in the place of each other, also of those that have seen a row.

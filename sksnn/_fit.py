@@ -398,6 +398,7 @@ class BaseSNN(BaseEstimator):
             with _device.as_imported(), loading(self, saved):
                 self._model = Model.from_arrays(state["_model"])
                 self.net_ = make_net(self._model)
+            self._publish_target()  # attributes that came after the version that saved it
 
 
 # ---------------------------------------------------------------- verbs of a fit
@@ -437,7 +438,10 @@ TURNS: dict[str, tuple[Callable, str]] = {
         f"None, 'auto' or one of {', '.join(ENCODINGS)}",
     ),
     "layer_form": (lambda form: form in LAYER_FORMS, " or ".join(map(repr, LAYER_FORMS))),
-    "n_units": (lambda n: isinstance(n, Integral) and int(n) > 0, "positive integers"),
+    "n_units": (
+        lambda n: isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0,
+        "positive integers",
+    ),
     "dropout": (lambda rate: isinstance(rate, Real) and 0 <= float(rate) < 1, "numbers in [0, 1)"),
 }
 

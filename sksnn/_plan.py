@@ -80,7 +80,7 @@ class Plan:
         From the parameters of that name, `n_layers`, `n_units` and `layer_form`; one tuple for each member,
         if they differ.
     dropout : float, or tuple of float
-        The parameter; one for each member, if they differ.
+        The rate; one for each member, if they differ.
     standardize_target : bool
         The regressor's parameter; False for a classifier.
     n_rows : int
@@ -190,9 +190,10 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
     watched = valid is not None or any(share.valid is not None for share in shares)
     early_stopping = watched and bool(parameters.early_stopping)
     is_calibrated = calibrates(parameters, target, count_rows(table), len(shares))
+    is_divided = shares[0].train is not None  # not a chunk, whose rows all members see
     masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
     return Plan(
-        **choose_networks(parameters, target, table, len(shares), earlier),
+        **choose_networks(parameters, target, table, len(shares), is_calibrated and is_divided, earlier),
         n_estimators=len(shares),
         architecture=parameters.architecture,
         n_outputs=target.n_outputs,
@@ -270,12 +271,17 @@ def calibrates(parameters, target, n_rows, k):
     return bool(chosen)
 
 
-def choose_networks(parameters, target, table, k, earlier=None):
-    """Return the fields of a plan that say what the networks of k members are."""
+def choose_networks(parameters, target, table, k, may_weigh, earlier=None):
+    """Return the fields of a plan that say what the networks of k members are.
+
+    `may_weigh` says whether members will be weighed, without which several forms are no good default.
+    """
     n_rows = count_rows(table) if earlier is None else earlier.n_rows
     is_wide = has_many_columns(table.X, MOST_ENCODED_COLUMNS) if earlier is None else earlier.has_many_columns
     encoding = choose_encoding(parameters, target, n_rows, is_wide, k)
-    sizes, dropout = choose_forms(parameters, target, n_rows, k, encoding)
+    if earlier is not None:
+        may_weigh = len({form for _, form in earlier.traits}) > 1
+    sizes, dropout = choose_forms(parameters, target, n_rows, k, encoding, may_weigh)
     return {
         "n_rows": n_rows,
         "has_many_columns": is_wide,
@@ -294,14 +300,15 @@ def choose_folds(parameters, target, table, k, earlier=None):
     """
     if k == 1 or not isinstance(target, Classes):
         return list(range(k))
-    chosen = choose_networks(parameters, target, table, k, earlier)
+    may_weigh = calibrates(parameters, target, count_rows(table), k)
+    chosen = choose_networks(parameters, target, table, k, may_weigh, earlier)
     traits = traits_of(k, chosen["encoding"], chosen["hidden_layer_sizes"], chosen["dropout"])
     codes, forms = (list(dict.fromkeys(column)) for column in zip(*traits, strict=True))
     if len(forms) == 1:
         return list(range(k))
-    n_diagonals, n_before, folds = min(len(codes), len(forms)), Counter[tuple](), []
+    n_before, folds = Counter[tuple](), []
     for code, form in traits:
-        diagonal = (codes.index(code) + forms.index(form)) % n_diagonals
+        diagonal = (codes.index(code) + forms.index(form)) % len(codes)
         folds.append((diagonal, n_before[code, form]))
         n_before[code, form] += 1
     distinct = list(dict.fromkeys(folds))
@@ -311,26 +318,28 @@ def choose_folds(parameters, target, table, k, earlier=None):
 def traits_of(k, encoding, sizes, dropout):
     """Return the code of each of k members, and its form: its hidden layer sizes and its dropout."""
     codes = encoding if isinstance(encoding, tuple) else (encoding,)
-    sizes = sizes if isinstance(sizes[0], tuple) else (sizes,) * k
+    sizes = sizes if sizes and isinstance(sizes[0], tuple) else (sizes,) * k
     rates = dropout if isinstance(dropout, tuple) else (dropout,) * k
     return [(codes[j % len(codes)], (sizes[j], rates[j])) for j in range(k)]
 
 
-def choose_forms(parameters, target, n_rows, k, encoding):
+def choose_forms(parameters, target, n_rows, k, encoding, may_weigh):
     """Return hidden layer sizes and dropout: those of all members, or tuples with those of each."""
     sizes, is_classes = parameters.hidden_layer_sizes, isinstance(target, Classes)
     best: tuple = FORM, WIDTHS[n_rows > NARROW_ROWS], DROPOUT[is_classes and n_rows > MANY_ROWS]
     is_open = sizes is None and parameters.layer_form == "auto" and parameters.architecture == "snn"
-    if k > 1 and is_classes and n_rows > MIXED_ROWS and is_open:
+    if may_weigh and is_classes and n_rows > MIXED_ROWS and is_open:
         best = tuple(zip(best, EQUAL, strict=True))
     given = parameters.layer_form, parameters.n_units, parameters.dropout
     chosen = [auto if value == "auto" else value for value, auto in zip(given, best, strict=True)]
     forms, widths, rates = (deal_out(value, k, encoding) for value in chosen)
     if sizes is None:
         each = zip(forms, widths, strict=True)
-        own = [layer_sizes(parameters.n_layers, width, form, target.n_outputs) for form, width in each]
+        own = [layer_sizes(parameters.n_layers, int(width), form, target.n_outputs) for form, width in each]
     else:
         own = [check_sizes(sizes)]
+    if callable(parameters.architecture):  # which knows of neither
+        own, rates = own[:1], rates[:1]
     return tuple(tuple(values) if len(set(values)) > 1 else values[0] for values in (own, rates))
 
 

@@ -34,14 +34,15 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Width of the first hidden layer. "auto": 256, or 512 for more than 2 000 training rows; see
         `layer_form`. Rows of weight 0 and validation rows are not counted; `partial_fit` counts the rows of
         its first chunk. Tuples of `n_units`, `layer_form` and `dropout` are dealt out to the members in
-        turn; if those of `encoding` are, too, each code meets each value.
+        turn; if those of `encoding` are, too, the second value is for the members after the first round of
+        codes, so that each code meets each value.
     layer_form : {"auto", "conic", "rectangular"} or tuple of the latter two, default="auto"
         "conic": widths fall geometrically from `n_units` towards the output layer; "rectangular": all
-        hidden layers have the same width. See `sksnn.networks.layer_sizes`. "auto": "conic"; but with a 1-D
-        y, several members and more than 1 000 training rows ``("conic", "rectangular")``, in which the
-        rectangular ones have 256 units (if ``n_units="auto"``) and no dropout (if ``dropout="auto"``). Those
-        learn many rows better where labels are right, and overfit where they are noisy; together, weighed
-        as `calibrate` says, members of both forms are good at either.
+        hidden layers have the same width. See `sksnn.networks.layer_sizes`. "auto": "conic"; but for more
+        than 1 000 training rows, and several members that are calibrated (see `calibrate`), ``("conic",
+        "rectangular")``, of which the rectangular ones have 256 units (if ``n_units="auto"``) and no dropout
+        (if ``dropout="auto"``). Those learn many rows better where labels are right, and overfit where they
+        are noisy; together, weighed as `calibrate` says, members of both forms are good at either.
     hidden_layer_sizes : array-like of int, default=None
         Width of each hidden layer; overrides `n_layers`, `n_units` and `layer_form`.
     n_estimators : int or "auto", default="auto"
@@ -264,10 +265,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     _oob_attribute = "oob_decision_function_"
     _parameter_constraints: dict = {
         **BaseSNN._parameter_constraints,
-        **{
-            name: [*BaseSNN._parameter_constraints[name], StrOptions({"auto"})]
-            for name in ("n_units", "layer_form", "dropout")
-        },
+        "n_units": [*BaseSNN._parameter_constraints["n_units"], StrOptions({"auto"})],
+        "layer_form": [StrOptions({"auto", "conic", "rectangular"}), list, tuple],
+        "dropout": [*BaseSNN._parameter_constraints["dropout"], StrOptions({"auto"})],
         "calibrate": ["boolean", StrOptions({"auto"})],
         "loss": [StrOptions({"log_loss"}), callable],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],

@@ -190,6 +190,7 @@ def test_members_of_several_forms_share_folds_with_those_of_other_codes():
     assert folds(8, ("onehot", "piecewise"), 2) == [0, 1, 1, 0, 2, 3, 3, 2]
     assert folds(3, ("onehot", "piecewise"), 2) == [0, 1, 1]
     assert folds(4, "onehot", 2) == [0, 0, 1, 1]
+    assert folds(6, ("onehot", "piecewise", None), 2) == [0, 1, 2, 1, 2, 0]
     assert folds(6, ("onehot", "piecewise"), 3) == [0, 1, 1, 0, 0, 1]
     assert folds(4, ("onehot", "piecewise"), 1) == [0, 1, 2, 3]
     values = Values(n_outputs=1, has_columns=False)

@@ -309,6 +309,14 @@ def test_auto_has_members_of_two_forms_for_many_rows_of_one_column_of_labels():
     assert forms(SNNClassifier(n_layers=2, n_estimators=1), 1001) == {((256, 23), 0.05)}
     assert forms(small(), 1001) == forms(small(), 5000) == {(conic, 0.05), (equal, 0.0)}
     assert forms(small(), 5001) == {(conic, 0.02), (equal, 0.0)}
+    # Without weights that rows held back decide, two forms are no safe default.
+    assert forms(small(calibrate=False), 5001) == {(conic, 0.02)}
+    assert forms(small(early_stopping=False), 5001) == {(conic, 0.02)}
+    chunked = small(random_state=0).partial_fit(X, y, classes=[False, True])
+    assert {network.hidden_layer_sizes for network in chunked.net_.module_.networks} == {conic}
+    fitted = small(max_epochs=1, random_state=0).fit(X, y)
+    networks = fitted.partial_fit(X, y).net_.module_.networks
+    assert {network.hidden_layer_sizes for network in networks} == {conic, equal}
     assert forms(small(layer_form="conic"), 5001) == {(conic, 0.02)}
     assert forms(small(layer_form="rectangular"), 5001) == {(equal, 0.02)}
     assert forms(small(hidden_layer_sizes=(8, 4)), 5001) == {(conic, 0.02)}

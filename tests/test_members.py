@@ -118,6 +118,21 @@ def test_members_may_take_forms_in_turn():
     assert widths == [(16, 6), (8, 4)] * 3
 
 
+def test_a_network_of_ones_own_has_no_forms():
+    """Parameters for layers and dropout do not apply to it, so its members weigh the same."""
+    settings = {**SMALL, "n_estimators": 4, "architecture": own_module}
+    several = SNNClassifier(**{**settings, "n_units": (8, 16)}, dropout=(0.0, 0.1)).fit(X, Y)
+    np.testing.assert_array_equal(several.member_weights_, np.full(4, 1 / 4))
+    one = SNNClassifier(**settings).fit(X, Y)
+    np.testing.assert_array_equal(several.predict_proba(X), one.predict_proba(X))
+
+
+def test_no_hidden_layers_is_a_linear_model():
+    """Several members failed, which looked for a form in an empty tuple."""
+    model = SNNClassifier(**{**SMALL, "n_estimators": 2}, hidden_layer_sizes=()).fit(X, Y)
+    assert {network.hidden_layer_sizes for network in model.net_.module_.networks} == {()}
+
+
 @pytest.mark.skipif(TORCH < parse_version("2.11"), reason="LBFGS of torch 2.6 diverges on minibatches")
 def test_a_closure_is_called_for_all_members_at_once():
     """LBFGS looks for one step for all parameters, so that its members are not those it would train alone."""

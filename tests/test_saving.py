@@ -11,6 +11,7 @@ import sklearn
 import torch
 from conftest import SMALL, TASKS, T, X, Y, raises, unfinished
 from golden.pickles import FOLDER, predictions
+from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -38,6 +39,8 @@ def test_estimators_of_every_release_load_and_go_on(case):
     model = pickle.loads(case["pickle"])
     np.testing.assert_allclose(predictions(model, case["X"]), case["predictions"], rtol=1e-5, atol=1e-6)
     assert model.get_params().keys() == type(model)().get_params().keys()
+    if is_classifier(model):  # an attribute that not every release had
+        assert model.member_weights_.sum() == pytest.approx(1)
     loaded = len(model.loss_curve_)
     y = model.predict(case["X"])  # something of the right kind to learn
     if model.warm_start:
