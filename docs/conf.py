@@ -140,6 +140,10 @@ GALLERY = {
         "Accuracy and log-loss on digits, wine and diabetes against one to eight members, and the seconds "
         "of a fit."
     ),
+    "forms": (
+        "Two plots against the share of wrong labels: the log-loss of conic members, of equal layers, and of "
+        "both, and the weight of equal layers, which falls as more labels are wrong."
+    ),
     "choose_architecture": (
         "Bars of the log-loss of seven architectures with two and eight layers, and of the seconds of a fit."
     ),

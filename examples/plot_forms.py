@@ -10,6 +10,7 @@ form alone, and both together.
 
 # sphinx_gallery_start_ignore
 import os
+import sys
 
 FAST = bool(os.environ.get("SKSNN_EXAMPLES_FAST"))  # for tests: faster, with worse results
 # sphinx_gallery_end_ignore
@@ -21,7 +22,7 @@ from sklearn.model_selection import train_test_split
 from sksnn import SNNClassifier
 
 plt.style.use("petroff10")  # colours that colour-blind readers can distinguish
-EPOCHS, NOISE = 20, (0.0, 0.1, 0.2, 0.3)
+EPOCHS, NOISE = 15, (0.0, 0.15, 0.3)
 # sphinx_gallery_start_ignore
 if FAST:
     EPOCHS, NOISE = 2, (0.0, 0.4)
@@ -82,3 +83,10 @@ right.set(ylabel="weight of equal layers", ylim=(0, 1), title="member_weights_")
 for ax in (left, right):
     ax.set(xlabel="wrong labels, in per cent", xticks=shares)
     ax.grid(alpha=0.3)
+
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

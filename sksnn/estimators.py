@@ -116,10 +116,10 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         Whether to watch the loss, or `scoring`, on validation rows, stop when it no longer gets better, and
         keep the weights of the best epoch. Each of several members has validation rows of its own, so that
         all rows are learned from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``,
-        which one member of each form has in common, or with `bootstrap` the rows not drawn for it. They stop
-        together, and keep the weights of the epoch of the best mean. "auto": True if `X_val` is given to
-        `fit` or X has more than 10 000 rows; and in SNNRegressor for several members with 20 rows or more and
-        without `bootstrap`, since noise decides how long to train.
+        which in SNNClassifier one member of each form has in common, or with `bootstrap` the rows not drawn
+        for it. They stop together, and keep the weights of the epoch of the best mean. "auto": True if
+        `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for several members with
+        20 rows or more and without `bootstrap`, since noise decides how long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, stratified by class for a 1-D y.
     n_iter_no_change : int, default=10
@@ -659,11 +659,11 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     early_stopping : bool or "auto", default="auto"
         Whether to watch the loss, or `scoring`, on validation rows, stop when it no longer gets better, and
         keep the weights of the best epoch. Each of several members has validation rows of its own, so that
-        all rows are learned from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``, or
-        with `bootstrap` the rows not drawn for it. They stop together, and keep the weights of the epoch of
-        the best mean. "auto": True if `X_val` is given to `fit` or X has more than 10 000 rows; and in
-        SNNRegressor for several members with 20 rows or more and without `bootstrap`, since noise decides how
-        long to train.
+        all rows are learned from: its fold of ``max(2 * n_estimators, round(2 / validation_fraction))``,
+        which in SNNClassifier one member of each form has in common, or with `bootstrap` the rows not drawn
+        for it. They stop together, and keep the weights of the epoch of the best mean. "auto": True if
+        `X_val` is given to `fit` or X has more than 10 000 rows; and in SNNRegressor for several members with
+        20 rows or more and without `bootstrap`, since noise decides how long to train.
     validation_fraction : float, default=0.1
         Share of the rows used for validation when no `X_val` is given, drawn at random.
     n_iter_no_change : int, default=20

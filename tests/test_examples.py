@@ -47,6 +47,7 @@ def check_picture(figure):
         ("encoding", ["encoding=None: error 0.22", "encoding='piecewise': error 0.17"]),
         ("attributions", ["\nshuffled: ", "\ncontributions: ", "a 3, predicted to be a "]),
         ("members", ['\nwine, "onehot", "piecewise", members 8: accuracy ', '"onehot", members 8: ']),
+        ("forms", ["0% wrong, conic, dropout 0.05: log-loss ", "both, weighed (default): log-loss "]),
         ("depth", ["32 layers: training loss"]),
         ("alpha_dropout", ["behind layer 16"]),
         ("search_together", ["32 fits in", "a fit takes", "rounds of "]),
