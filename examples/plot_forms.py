@@ -66,9 +66,8 @@ for share in NOISE:
 # -----------
 #
 # Left: differences of log-loss from conic members; less is better. Each form alone is better at one end, and
-# both together are near the better one; between the ends they can be a little worse than either, since 120
-# rows decide. Right: what the two members with equal layers weigh together. Without noise they get more than
-# half, and less the more labels are wrong.
+# both together are near the better one. Right: what the two members with equal layers weigh together. Without
+# noise they get more than half, and less the more labels are wrong.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 shares = 100 * np.array(NOISE)
