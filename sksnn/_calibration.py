@@ -13,11 +13,11 @@ from ._target import Classes
 # hardly move the temperature from 1, and no number of rows that are all right makes probabilities 0 or 1.
 DEVIATION = 0.5
 
-# Logits are made at most ten times larger, or smaller.
-LARGEST = 10.0
-
 # The same for the logarithms of the factors of weights.
 FACTOR_DEVIATION = 1.0
+
+# Logits are made at most ten times larger, or smaller.
+LARGEST = 10.0
 
 # More rows tell no more about a few numbers; of a large bootstrap, nearly all rows could be used. Of many
 # classes fewer rows are used, so that there are never more logits than this.
@@ -41,7 +41,8 @@ def calibrate(model, table, shares):
     found, weight = (1.0, None), target.label_weight(table.y, table.weight)
     unseen = out_of_bag(shares, len(table.y)) & (True if weight is None else weight > 0)
     rows = np.flatnonzero(unseen.any(axis=0))
-    rows = rows[:: len(rows) // min(MOST_ROWS, MOST_LOGITS // (len(shares) * target.n_outputs) + 1) + 1]
+    most = max(1, min(MOST_ROWS, MOST_LOGITS // (len(shares) * target.n_outputs)))
+    rows = rows[:: len(rows) // most + 1]
     if model.plan.calibrates and len(rows):
         with model.computing():
             # A copy: autograd takes no tensor that was made in inference mode.

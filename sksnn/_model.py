@@ -76,8 +76,7 @@ class Model:
     @classmethod
     def start(cls, plan, target, columns, generators, table, memo=call):
         """Learn the statistics of the training rows and build the networks."""
-        codes = plan.encoding if isinstance(plan.encoding, tuple) else (plan.encoding,)
-        codes = codes[: len(generators)]
+        codes = [code for code, _ in plan.traits]
         learned = {
             code: memo(learn_encoder, table.X, table.weight, plan.standardize, code, columns.n_categories)
             for code in dict.fromkeys(codes)

@@ -193,7 +193,7 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
     is_divided = shares[0].train is not None  # not a chunk, whose rows all members see
     masked = any(t is not None and t.y.ndim == 2 and np.isnan(t.y).any() for t in (table, valid))
     return Plan(
-        **choose_networks(parameters, target, table, len(shares), is_calibrated and is_divided, earlier),
+        **choose_networks(parameters, target, table, len(shares), earlier, is_divided),
         n_estimators=len(shares),
         architecture=parameters.architecture,
         n_outputs=target.n_outputs,
@@ -271,16 +271,18 @@ def calibrates(parameters, target, n_rows, k):
     return bool(chosen)
 
 
-def choose_networks(parameters, target, table, k, may_weigh, earlier=None):
+def choose_networks(parameters, target, table, k, earlier=None, is_divided=True):
     """Return the fields of a plan that say what the networks of k members are.
 
-    `may_weigh` says whether members will be weighed, without which several forms are no good default.
+    Several forms are no good default unless members are weighed, for which rows must be divided among them.
     """
-    n_rows = count_rows(table) if earlier is None else earlier.n_rows
-    is_wide = has_many_columns(table.X, MOST_ENCODED_COLUMNS) if earlier is None else earlier.has_many_columns
-    encoding = choose_encoding(parameters, target, n_rows, is_wide, k)
-    if earlier is not None:
+    if earlier is None:
+        n_rows, is_wide = count_rows(table), has_many_columns(table.X, MOST_ENCODED_COLUMNS)
+        may_weigh = is_divided and calibrates(parameters, target, n_rows, k)
+    else:
+        n_rows, is_wide = earlier.n_rows, earlier.has_many_columns
         may_weigh = len({form for _, form in earlier.traits}) > 1
+    encoding = choose_encoding(parameters, target, n_rows, is_wide, k)
     sizes, dropout = choose_forms(parameters, target, n_rows, k, encoding, may_weigh)
     return {
         "n_rows": n_rows,
@@ -300,8 +302,7 @@ def choose_folds(parameters, target, table, k, earlier=None):
     """
     if k == 1 or not isinstance(target, Classes):
         return list(range(k))
-    may_weigh = calibrates(parameters, target, count_rows(table), k)
-    chosen = choose_networks(parameters, target, table, k, may_weigh, earlier)
+    chosen = choose_networks(parameters, target, table, k, earlier)
     traits = traits_of(k, chosen["encoding"], chosen["hidden_layer_sizes"], chosen["dropout"])
     codes, forms = (list(dict.fromkeys(column)) for column in zip(*traits, strict=True))
     if len(forms) == 1:
@@ -315,9 +316,14 @@ def choose_folds(parameters, target, table, k, earlier=None):
     return [distinct.index(fold) for fold in folds]
 
 
+def codes_of(encoding):
+    """Return the codes that members take in turn."""
+    return encoding if isinstance(encoding, tuple) else (encoding,)
+
+
 def traits_of(k, encoding, sizes, dropout):
     """Return the code of each of k members, and its form: its hidden layer sizes and its dropout."""
-    codes = encoding if isinstance(encoding, tuple) else (encoding,)
+    codes = codes_of(encoding)
     sizes = sizes if sizes and isinstance(sizes[0], tuple) else (sizes,) * k
     rates = dropout if isinstance(dropout, tuple) else (dropout,) * k
     return [(codes[j % len(codes)], (sizes[j], rates[j])) for j in range(k)]
@@ -347,8 +353,7 @@ def deal_out(values, k, encoding):
     """Deal out a tuple of values to k members in turn: the next one to each round of codes."""
     if not isinstance(values, list | tuple):
         return [values] * k
-    n_codes = len(encoding) if isinstance(encoding, tuple) else 1
-    return [values[j // n_codes % len(values)] for j in range(k)]
+    return [values[j // len(codes_of(encoding)) % len(values)] for j in range(k)]
 
 
 def check_sizes(hidden_layer_sizes):
