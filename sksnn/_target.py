@@ -60,6 +60,9 @@ class Target:
     # noise, random outputs would be most of what it has to unlearn.
     starts_at_0: ClassVar[bool] = False
 
+    # What outputs of members are divided by before they are averaged; a field where it is learned.
+    temperature: ClassVar[float] = 1.0
+
     @staticmethod
     def check(y, parameters, target=None, warn=True):
         """Check a y as it is handed in; return an array. `target` is what earlier rows have said, if any."""
@@ -210,7 +213,7 @@ class Labels(Target):
 
     labels: np.ndarray
     class_weight: np.ndarray | None = None
-    temperature: float = 1.0
+    temperature: float = 1.0  # type: ignore[misc]
     member_weights: tuple[float, ...] | None = None
 
     _cross_entropy: ClassVar[Callable[..., losses.MaskedLoss]]

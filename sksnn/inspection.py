@@ -295,7 +295,7 @@ def as_sequential(estimator, member=0):
             "Use attributions, or net_.module_ itself."
         )
     matrix, shift = (torch.from_numpy(part) for part in _decision(model.target))
-    matrix = matrix / getattr(model.target, "temperature", 1.0)
+    matrix = matrix / model.target.temperature
     layers: list[nn.Module] = []
     gain = 1.0
     for layer in network.layers:

@@ -380,6 +380,8 @@ def main():
     print(versions(), f"\nseed = fold; start: {START[task]}")
     records = Records(arguments.out, ("set", "fold", "method"), scores)
     pairs, rows = keys_of(task, arguments.folds, arguments.min_rows, arguments.rows)
+    if not pairs:
+        parser.error(f"no set of {task!r} has from {arguments.min_rows} to {arguments.rows} training rows")
 
     def run_candidate(name, fold, candidate):
         return run_one(task, name, fold, candidates[candidate], arguments.rows)
