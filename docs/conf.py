@@ -144,6 +144,10 @@ GALLERY = {
         "Two plots against the share of wrong labels: the log-loss of conic members, of equal layers, and of "
         "both, and the weight of equal layers, which falls as more labels are wrong."
     ),
+    "input_scales": (
+        "Two plots: R² of new rows against the number of columns of noise, with factors of the inputs "
+        "and without, and the factor of each input beside 40 columns of noise."
+    ),
     "choose_architecture": (
         "Bars of the log-loss of seven architectures with two and eight layers, and of the seconds of a fit."
     ),

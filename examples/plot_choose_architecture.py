@@ -41,7 +41,14 @@ X_train, X_test, y_train, y_test = train_test_split(X, benign, test_size=0.3, ra
 # Seven architectures, two depths and four folds make 56 fits. ``refit`` then fits the best setting once more.
 
 search = GridSearchCV(
-    SNNClassifier(n_estimators=1, n_units=32, layer_form="rectangular", max_epochs=EPOCHS, random_state=0),
+    SNNClassifier(
+        n_estimators=1,
+        scale_inputs=False,  # which is for SNNs only
+        n_units=32,
+        layer_form="rectangular",
+        max_epochs=EPOCHS,
+        random_state=0,
+    ),
     {"architecture": list(ARCHITECTURES), "n_layers": [2, 8]},
     scoring="neg_log_loss",
     cv=StratifiedKFold(N_FOLDS, shuffle=True, random_state=0),

@@ -83,6 +83,7 @@ for architecture in ARCHITECTURES:
     clf = SNNClassifier(
         n_estimators=1,
         architecture=architecture,
+        scale_inputs=False,
         n_layers=LAYERS,
         n_units=WIDTH,
         layer_form="rectangular",

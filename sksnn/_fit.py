@@ -87,6 +87,7 @@ class BaseSNN(BaseEstimator):
         "architecture": [StrOptions(set(ARCHITECTURES)), callable],
         "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "scale_inputs": ["boolean", StrOptions({"auto"})],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "standardize": ["boolean"],
         "encoding": [StrOptions({"auto", *ENCODINGS}), list, tuple, None],

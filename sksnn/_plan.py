@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ._target import Classes, Labels
+from ._target import Classes, Labels, Tasks
 from .encodings import has_many_columns
 from .networks import layer_sizes
 
@@ -48,6 +48,9 @@ CLASSIFIER_CODES, REGRESSOR_CODES = ("onehot", "piecewise"), ("piecewise", None)
 STEPS_PER_EPOCH = 32
 CLASSIFIER_BATCH, REGRESSOR_BATCH = (32, 256), (32, 64)
 
+# scale_inputs="auto" scales with these optimizers.
+ADAMS = ("adam", "adamw", torch.optim.Adam, torch.optim.AdamW)
+
 # weight_decay="auto": the share of its weights that an epoch takes away at the full rate.
 AUTO_EPOCH_DECAY = 0.01
 
@@ -60,6 +63,7 @@ FIXED = (
     "hidden_layer_sizes",
     "dropout",
     "input_dropout",
+    "scale_inputs",
     "categorical_features",
     "standardize",
     "encoding",
@@ -126,7 +130,8 @@ class Plan:
     tol: float
     n_iter_no_change: int
     loss: Callable
-    calibrates: bool = False  # not in the plans of estimators that 0.1.0 saved
+    calibrates: bool = False  # not in the plans of estimators that 0.1.0 saved, and so
+    scale_inputs: bool = False
 
     @property
     def is_named(self):
@@ -198,6 +203,7 @@ def make_plan(parameters, target, table, valid, shares, earlier=None, lr_schedul
         architecture=parameters.architecture,
         n_outputs=target.n_outputs,
         input_dropout=parameters.input_dropout,
+        scale_inputs=choose_scale_inputs(parameters, target, earlier),
         categorical_features=freeze(parameters.categorical_features),
         standardize=bool(parameters.standardize),
         precision=parameters.precision,
@@ -383,6 +389,25 @@ def best_encoding(parameters, target, n_rows, is_wide):
     if not isinstance(parameters.architecture, str) or is_wide:
         return None
     return "onehot" if isinstance(target, Labels) and n_rows <= ONE_HOT_ROWS else "piecewise"
+
+
+def choose_scale_inputs(parameters, target, earlier=None):
+    """Say whether networks learn a factor for each input.
+
+    "auto": those that are trained by Adam, whose steps are of the size of the rate; but not on tasks, where
+    it was not measured. Networks that go on keep what they have.
+    """
+    is_snn = parameters.architecture == "snn"
+    if parameters.scale_inputs == "auto":
+        if earlier is not None:
+            return earlier.scale_inputs
+        return is_snn and not isinstance(target, Tasks) and parameters.optimizer in ADAMS
+    if parameters.scale_inputs and not is_snn:
+        raise ValueError(
+            f"scale_inputs=True is for architecture='snn'; got {parameters.architecture!r}. Use "
+            "scale_inputs='auto' or False."
+        )
+    return bool(parameters.scale_inputs)
 
 
 def choose_batch_size(parameters, target, n_rows):

@@ -82,7 +82,8 @@ def versions():
 def bring_up_to_date(estimator, state):
     """Return a state without its versions, and with the parameters that it lacks.
 
-    A parameter that came later has the constructor's default, which must mean what was done before.
+    A parameter that came later has the constructor's default, which must mean what was done before for a fit
+    that goes on; a new fit may differ.
     """
     state = dict(state)
     saved = state.pop("_versions", {})

@@ -12,6 +12,7 @@ networks' parameters; `rest` for a step in which they have no batch; `is_intact`
 
 import math
 from itertools import accumulate, groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from torch import nn
 
 from ._device import is_out_of_memory
 from ._rows import Rows, StackedRows
-from .networks import SNN, AlphaDropout, draw_dropped
+from .networks import SNN, AlphaDropout, ScaledLinear, draw_dropped
 from .theory import ALPHA_01, LAMBDA_01
 
 #: Optimizers that treat each number of a parameter by itself, so that its shape does not matter.
@@ -107,6 +108,7 @@ def _in_one_group(network, groups):
     found = [
         {groups.get(id(getattr(layer, kind))) for layer in network.layers} for kind in ("weight", "bias")
     ]
+    found += [] if network.input_scale is None else [{groups.get(id(network.input_scale))}]
     return all(len(kind) == 1 and None not in kind for kind in found)
 
 
@@ -214,6 +216,13 @@ class WrittenOut:
         self._weights, self._weight_gradients, self._vectors = _lay_out(weights, runs)
         self._biases, self._bias_gradients, vectors = _lay_out(biases, runs)
         self._vectors += vectors
+        self._scale: Any = None  # of the inputs
+        if self.networks[0].input_scale is not None:
+            (self._scale,), (self._scale_gradient,), vectors = _lay_out(
+                [[network.input_scale] for network in self.networks], runs
+            )
+            self._vectors += vectors
+            self._scratch = torch.empty_like(self._weights[0])
         self._transposed = [weight.mT for weight in self._weights]
         self._intercept = self._biases[0].new_tensor(self._drop.intercept)
         self._products = BATCHED_PRODUCTS if len(members) > 1 else PRODUCTS
@@ -364,10 +373,13 @@ class WrittenOut:
         if self._drops_inputs:
             x = self._drop_inputs(x)
         inputs, slope, (_, add_product, add_product_) = [x], self._drop.slope, self._products
+        if self._scale is not None:
+            inputs = [x * self._scale.unsqueeze(-2)]
         for h, d, weight in zip(hidden, dropped, self._transposed, strict=False):
             F.selu(add_product_(h, inputs[-1], weight), inplace=True)
             inputs.append(torch.add(self._intercept, h, alpha=slope, out=d) if drops else h)
-        return inputs, add_product(self._biases[-1].unsqueeze(-2), inputs[-1], self._transposed[-1])
+        output = add_product(self._biases[-1].unsqueeze(-2), inputs[-1], self._transposed[-1])
+        return [x, *inputs[1:]], output
 
     def _drop_inputs(self, x):
         """Apply each network's dropout of inputs, to those that it has."""
@@ -387,6 +399,8 @@ class WrittenOut:
         for i in reversed(range(len(self._weights))):
             product(transposed, inputs[i], out=self._weight_gradients[i])
             torch.sum(gradient, -2, out=self._bias_gradients[i])
+            if i == 0 and self._scale is not None:
+                self._scale_back(self._weight_gradients[0])
             if i > 0:
                 below, transposed = gradients[i - 1]
                 add_product_(below, gradient, self._weights[i], beta=0, alpha=slope)
@@ -395,9 +409,15 @@ class WrittenOut:
                     below, ALPHA_01, LAMBDA_01, 1.0, True, hidden[i - 1], grad_input=below
                 )
 
+    def _scale_back(self, gradient):
+        """Turn the gradient of the first weights times the input scale into that of each of them."""
+        torch.mul(gradient, self._weights[0], out=self._scratch)
+        torch.sum(self._scratch, -2, out=self._scale_gradient)
+        gradient.mul_(self._scale.unsqueeze(-2))
+
 
 class _Vector:
-    """The weights, or the biases, of some networks in one parameter, of which they become views.
+    """The weights, biases, or factors of inputs of some networks in one parameter, of which they become views.
 
     Parameters
     ----------
@@ -446,7 +466,7 @@ class _Vector:
 
 
 def _lay_out(own, runs):
-    """Move the weights, or the biases, of networks into vectors.
+    """Move the weights, biases, or factors of inputs of networks into vectors.
 
     Parameters
     ----------
@@ -502,7 +522,7 @@ def _is_plain(network):
         and network.fixed_point == (0.0, 1.0)
         and not {"forward", "activate"} & vars(network).keys()
         and all(
-            type(module) in (SNN, AlphaDropout, nn.Linear, nn.ModuleList)
+            type(module) in (SNN, AlphaDropout, nn.Linear, ScaledLinear, nn.ModuleList)
             and not (module._forward_hooks or module._forward_pre_hooks)
             and not (module._backward_hooks or module._backward_pre_hooks)
             for module in network.modules()
@@ -512,10 +532,16 @@ def _is_plain(network):
             for p in network.parameters()
         )
         # No layer twice, none without a bias, none of another width.
-        and [id(p) for p in network.parameters()]
-        == [id(p) for layer in network.layers for p in (layer.weight, layer.bias)]
+        and [id(p) for p in network.parameters()] == [id(p) for p in _parameters(network)]
         and tuple(layer.out_features for layer in network.layers)[:-1] == network.hidden_layer_sizes
     )
+
+
+def _parameters(network):
+    """List the parameters that an SNN has, in its order."""
+    first, *others = [(layer.weight, layer.bias) for layer in network.layers]
+    scale = [] if network.input_scale is None else [network.input_scale]
+    return [*first, *scale, *(p for layer in others for p in layer)]
 
 
 def _kind(network, optimizer):
@@ -525,7 +551,7 @@ def _kind(network, optimizer):
     n_inputs, n_outputs = network.layers[0].in_features, network.layers[-1].out_features
     # Inputs are filled up to the widest in a stack: at most doubled.
     widths = n_inputs.bit_length(), *network.hidden_layer_sizes, n_outputs
-    return widths, network.dropout.rate, tuple(state), counts
+    return widths, network.dropout.rate, network.input_scale is None, tuple(state), counts
 
 
 def _moved_together(states):

@@ -421,6 +421,7 @@ def build_network(
     input_dropout,
     generator=None,
     dropout_generator=None,
+    scale_inputs=False,
 ):
     """Build a network by name or from a callable.
 
@@ -436,6 +437,8 @@ def build_network(
         Rates of dropout: alpha dropout for "snn", ordinary dropout for the other names.
     generator, dropout_generator : torch.Generator, default=None
         Sources of initial weights and of dropout masks.
+    scale_inputs : bool, default=False
+        Whether a network of ``architecture="snn"``, which alone can, learns a factor for each input.
 
     Returns
     -------
@@ -452,8 +455,16 @@ def build_network(
     Linear(in_features=4, out_features=2, bias=True)
     """
     if not callable(architecture):
+        own = {"scale_inputs": True} if scale_inputs else {}
         return ARCHITECTURES[architecture](
-            n_inputs, n_outputs, hidden_layer_sizes, dropout, input_dropout, generator, dropout_generator
+            n_inputs,
+            n_outputs,
+            hidden_layer_sizes,
+            dropout,
+            input_dropout,
+            generator,
+            dropout_generator,
+            **own,
         )
     if isinstance(architecture, nn.Module):
         raise TypeError(

@@ -64,6 +64,13 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         of them, "batchnorm" and "resnet", the paper lists no dropout.
     input_dropout : float, default=0.0
         Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
+    scale_inputs : bool or "auto", default="auto"
+        Whether each network learns a factor for each of its inputs (columns, categories and codes), as in
+        Holzmüller et al. (2024). Factors begin at 1, are not decayed, and have RATE times the learning rate
+        of the weights, so that inputs which help grow sooner than their weights alone would. A scheduler of
+        skorch that sets rates, rather than to multiply them, sets that of the factors, too. "auto": True
+        with ``architecture="snn"`` and the optimizer "adam" or "adamw"; but False for the tasks of a 2-D y of
+        a classifier.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
@@ -240,6 +247,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     G. Klambauer, T. Unterthiner, A. Mayr, S. Hochreiter, "Self-Normalizing Neural Networks", 2017,
     arXiv:1706.02515.
 
+    D. Holzmüller, L. Grinsztajn, I. Steinwart, "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on
+    Tabular Data", 2024, arXiv:2407.04491, for the factors of the inputs.
+
     C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", 2017,
     arXiv:1706.04599, for the temperature.
 
@@ -285,6 +295,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         architecture="snn",
         dropout="auto",
         input_dropout=0.0,
+        scale_inputs="auto",
         categorical_features="from_dtype",
         standardize=True,
         encoding="auto",
@@ -325,6 +336,7 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
         self.architecture = architecture
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.scale_inputs = scale_inputs
         self.categorical_features = categorical_features
         self.standardize = standardize
         self.encoding = encoding
@@ -609,6 +621,13 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         than "snn" use ordinary dropout.
     input_dropout : float, default=0.0
         Rate of alpha dropout on the inputs. Named architectures other than "snn" use ordinary dropout.
+    scale_inputs : bool or "auto", default="auto"
+        Whether each network learns a factor for each of its inputs (columns, categories and codes), as in
+        Holzmüller et al. (2024). Factors begin at 1, are not decayed, and have RATE times the learning rate
+        of the weights, so that inputs which help grow sooner than their weights alone would. A scheduler of
+        skorch that sets rates, rather than to multiply them, sets that of the factors, too. "auto": True
+        with ``architecture="snn"`` and the optimizer "adam" or "adamw"; but False for the tasks of a 2-D y of
+        a classifier.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
@@ -764,6 +783,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     G. Klambauer, T. Unterthiner, A. Mayr, S. Hochreiter, "Self-Normalizing Neural Networks", 2017,
     arXiv:1706.02515.
 
+    D. Holzmüller, L. Grinsztajn, I. Steinwart, "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on
+    Tabular Data", 2024, arXiv:2407.04491, for the factors of the inputs.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -794,6 +816,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         architecture="snn",
         dropout=0.0,
         input_dropout=0.0,
+        scale_inputs="auto",
         categorical_features="from_dtype",
         standardize=True,
         encoding="auto",
@@ -833,6 +856,7 @@ class SNNRegressor(RegressorMixin, BaseSNN):
         self.architecture = architecture
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.scale_inputs = scale_inputs
         self.categorical_features = categorical_features
         self.standardize = standardize
         self.encoding = encoding

@@ -1,5 +1,6 @@
 """Say how much each column of X contributes to what a fitted estimator predicts."""
 
+import copy
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ._rows import encode_chunks
 from ._target import Classes, Values
 from .encodings import ColumnEncoder, chunk_slices
 from .losses import LogLink
-from .networks import SNN
+from .networks import SNN, folded
 
 __all__ = [
     "Attributions",
@@ -288,7 +289,7 @@ def as_sequential(estimator, member=0):
     True
     """
     model = _model_with(estimator, member)
-    network = model.members[member].network
+    network = folded(copy.deepcopy(model.members[member].network))
     if not isinstance(network, SNN):
         raise ValueError(
             f"as_sequential knows networks of architecture='snn'; this one is a {type(network).__name__}. "

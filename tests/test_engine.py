@@ -46,9 +46,19 @@ def make_rows(n, n_inputs, seed):
 
 
 def make_member(
-    seed, n=40, n_inputs=4, sizes=(8, 5), watched=False, network=SNN, dropout=0.1, tol=0, loss=LOSS
+    seed,
+    n=40,
+    n_inputs=4,
+    sizes=(8, 5),
+    watched=False,
+    network=SNN,
+    dropout=0.1,
+    tol=0,
+    loss=LOSS,
+    scaled=False,
 ):
-    net = network(n_inputs, 3, sizes, dropout, 0.1, seeded(seed), seeded(seed + 50)).double()
+    own = {"scale_inputs": True} if scaled else {}
+    net = network(n_inputs, 3, sizes, dropout, 0.1, seeded(seed), seeded(seed + 50), **own).double()
     module = EncodedNetwork(Standardizer.identity(n_inputs), net)
     valid = make_rows(15, n_inputs, seed + 100) if watched else None
     best = BestEpoch([net], tol, patience=2) if watched else None
@@ -62,7 +72,9 @@ def train(members, n_epochs=6, way=None, optimizer=None, **changes):
     parameters = [p for member in members for p in member.network.parameters()]
     if not isinstance(optimizer, torch.optim.Optimizer):
         rates = plan.lr, plan.weight_decay, plan.optimizer_params
-        optimizer = make_optimizer(plan.optimizer, parameters, *rates)
+        scales = [getattr(member.network, "input_scale", None) for member in members]
+        scales = [scale for scale in scales if scale is not None]
+        optimizer = make_optimizer(plan.optimizer, parameters, *rates, scales)
     engine = Engine(members, optimizer, plan)
     assert way is None or all(type(each) is way for each in engine.ways)
     engine.begin(n_epochs)
@@ -98,6 +110,8 @@ KINDS = {
     "other widths": ({"sizes": ((8, 5), (6,), (3, 3, 3))}, [1, 1, 1]),
     "other rates": ({"dropout": (0.1, 0.1, 0.5)}, [2, 1]),
     "batch norm": ({"network": (BatchNormNet, SNN, SNN)}, [1, 2]),
+    "scaled inputs": ({"scaled": (True, True, True), "n_inputs": (4, 6, 5)}, [3]),
+    "inputs of some scaled": ({"scaled": (True, False, True)}, [2, 1]),
     "few rows": ({"n": (9, 9, 9)}, [3]),
     "other losses": ({"loss": (LOSS, CrossEntropy(label_smoothing=0.2), LOSS)}, [2, 1]),
 }

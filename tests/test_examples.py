@@ -48,6 +48,7 @@ def check_picture(figure):
         ("attributions", ["\nshuffled: ", "\ncontributions: ", "a 3, predicted to be a "]),
         ("members", ['\nwine, "onehot", "piecewise", members 8: accuracy ', '"onehot", members 8: ']),
         ("forms", ["0% wrong, conic, dropout 0.05: log-loss ", "both, weighed (default): log-loss "]),
+        ("input_scales", ["40 columns of noise: R² ", "the columns of the product [1."]),
         ("depth", ["32 layers: training loss"]),
         ("alpha_dropout", ["behind layer 16"]),
         ("search_together", ["32 fits in", "a fit takes", "rounds of "]),

@@ -284,6 +284,7 @@ def by_hand(net, x, masks, rates):
 
 def test_forward_is_the_papers_formulas():
     net, x, masks = small_net(), normal(6, 4), small_masks()
+    assert net.input_scale is None
     expected = by_hand(net, x, masks, rates=(0.5, 0.25, 0.25))
     assert_allclose(net(x, masks).detach(), expected.detach(), rtol=1e-10)
     assert_allclose(net(x, tuple(masks)).detach(), expected.detach(), rtol=1e-10)
@@ -292,8 +293,19 @@ def test_forward_is_the_papers_formulas():
     assert_allclose(net.eval()(x).detach(), undropped.detach(), rtol=1e-10)
 
 
-def test_gradients_by_finite_differences():
-    net, x, masks = small_net(), normal(6, 4).requires_grad_(), small_masks()
+def test_scaled_inputs_are_a_first_layer_of_scaled_weights():
+    net, plain, x, masks = small_net(scale_inputs=True), small_net(), normal(6, 4), small_masks()
+    assert_allclose(net(x, masks).detach(), plain(x, masks).detach(), rtol=1e-12)  # the factors begin at 1
+    with torch.no_grad():
+        net.input_scale.copy_(torch.tensor([0.5, -2.0, 0.0, 3.0]))
+        plain.layers[0].weight.mul_(net.input_scale)
+    assert_allclose(net(x, masks).detach(), plain(x, masks).detach(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale_inputs", [False, True])
+def test_gradients_by_finite_differences(scale_inputs):
+    net, x = small_net(scale_inputs=scale_inputs), normal(6, 4).requires_grad_()
+    masks = small_masks()
     names, parameters = zip(*net.named_parameters(), strict=True)
 
     def forward(x, *parameters):

@@ -39,8 +39,12 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def make_net(sizes, dropout=0.3, input_dropout=0.0, n_outputs=3, dtype=torch.float64):
-    net = SNN(4, n_outputs, sizes, dropout, input_dropout, generator=seeded(1), dropout_generator=seeded(2))
+def make_net(sizes, dropout=0.3, input_dropout=0.0, n_outputs=3, dtype=torch.float64, scale_inputs=False):
+    rates = {"dropout": dropout, "input_dropout": input_dropout}
+    generators = {"generator": seeded(1), "dropout_generator": seeded(2)}
+    net = SNN(4, n_outputs, sizes, **rates, **generators, scale_inputs=scale_inputs)
+    if scale_inputs:
+        net.input_scale.data = torch.tensor([0.5, -1.0, 0.0, 2.0])
     return net.to(dtype).train()
 
 
@@ -81,15 +85,16 @@ def both_ways(monkeypatch, make):
     sizes=st.lists(st.integers(1, 9), max_size=4).map(tuple),
     dropout=st.sampled_from([0.0, 0.05, 0.5]),
     input_dropout=st.sampled_from([0.0, 0.2]),
+    scale_inputs=st.booleans(),
     n=st.integers(1, 12),
     weighted=st.booleans(),
 )
-def test_loss_and_gradient_are_autograds(sizes, dropout, input_dropout, n, weighted):
+def test_loss_and_gradient_are_autograds(sizes, dropout, input_dropout, scale_inputs, n, weighted):
     """The same generator, so the same masks: loss, output and every gradient to the last digits."""
     x, y = torch.randn(n, 4, generator=seeded(), dtype=torch.float64), torch.arange(n) % 3
     weight = torch.linspace(0.5, 2, n, dtype=torch.float64) if weighted else None
     criterion = CrossEntropy(label_smoothing=0.1).train()
-    plain, net = (make_net(sizes, dropout, input_dropout) for _ in range(2))
+    plain, net = (make_net(sizes, dropout, input_dropout, scale_inputs=scale_inputs) for _ in range(2))
     flat = written_out(net, adam(net))
     for _ in range(3):  # buffers are used again, gradients written over
         expected_output = plain(x)

@@ -63,6 +63,7 @@ def fit_snn(X, y, width, depth, batch, epochs, dropout=DROPOUT, device="cpu"):
         hidden_layer_sizes=(width,) * depth,
         dropout=dropout,
         encoding=None,
+        scale_inputs=False,
         label_smoothing=0.0,
         optimizer="adam",
         weight_decay=0.0,

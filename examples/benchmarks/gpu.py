@@ -218,6 +218,7 @@ def pays(run):
                     n_estimators=1,
                     hidden_layer_sizes=(width,) * 4,
                     encoding=None,
+                    scale_inputs=False,
                     early_stopping=False,
                     max_epochs=2,
                     device=device,

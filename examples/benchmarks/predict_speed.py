@@ -34,6 +34,7 @@ def measure(n_features, width, depth, n_rows, repeats):
         n_estimators=1,
         hidden_layer_sizes=(width,) * depth,
         encoding=None,
+        scale_inputs=False,
         max_epochs=2,
         random_state=0,
     )

@@ -53,6 +53,7 @@ def seconds(X, y, size, per_thread):
         batch_size=batch,
         max_epochs=epochs,
         encoding=None,
+        scale_inputs=False,
         random_state=0,
     )
     before, _device.WORK_PER_THREAD = _device.WORK_PER_THREAD, per_thread

@@ -66,20 +66,22 @@ NINE_BINS = {"MOST_BINS": 9}
 EQUAL_WEIGHTS = {"FACTOR_DEVIATION": 1e-3}
 VARIANCE_1 = {"_dense_variance": lambda values, weight: 1.0}
 
+UNSCALED = {"scale_inputs": False}
 CODES = ("onehot", "piecewise")
 CONIC, EQUAL = {"layer_form": "conic"}, {"layer_form": "rectangular"}
 MIXED = {"n_estimators": 8, "encoding": CODES, **CONIC}
 NUMBERS = {"n_estimators": 8, "encoding": ("piecewise", None), "early_stopping": True}
 START = {
     "classification": ONE_NETWORK,
-    "regression": {"n_estimators": 1},
-    "edges": {"n_estimators": 1},
-    "large": CONIC,
-    "noisy": CONIC,
+    "regression": {"n_estimators": 1, **UNSCALED},
+    "edges": {"n_estimators": 1, **UNSCALED},
+    "large": {**CONIC, **UNSCALED},
+    "noisy": {**CONIC, **UNSCALED},
 }
 CANDIDATES = {
     "classification": {
         "choice": {},
+        "no input scales": UNSCALED,
         "conic": CONIC,
         "equal weights": EQUAL_WEIGHTS,
         "nine bins": NINE_BINS,
@@ -106,6 +108,7 @@ CANDIDATES = {
     },
     "regression": {
         "choice": {},
+        "no input scales": UNSCALED,
         "nine bins": NINE_BINS,
         "variance 1": VARIANCE_1,
         "8 alike, all rows": {**NUMBERS, "encoding": "piecewise", "early_stopping": False},
@@ -120,6 +123,7 @@ CANDIDATES = {
     },
     "large": {
         "choice": {},
+        "no input scales": UNSCALED,
         "equal weights": EQUAL_WEIGHTS,
         "equal layers of 512 units": {"n_units": 512},
         "8 members": {"n_estimators": 8},
@@ -142,6 +146,7 @@ CANDIDATES = {
     },
     "edges": {
         "choice": {},
+        "no input scales": UNSCALED,
         "nine bins": NINE_BINS,
         "piecewise": {"encoding": "piecewise"},
         "RandomForest": RandomForestClassifier(500),

@@ -51,6 +51,7 @@ TEST_ROWS = 4000
 
 COMMON = {
     "n_estimators": 1,
+    "scale_inputs": False,
     "n_layers": 4,
     "n_units": 256,
     "layer_form": "conic",

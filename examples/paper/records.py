@@ -85,7 +85,7 @@ NETWORKS = {
 }
 
 # The classifier's default before there were members.
-ONE_NETWORK = {"n_estimators": 1, "weight_decay": 0.3, "dropout": 0.05}
+ONE_NETWORK = {"n_estimators": 1, "scale_inputs": False, "weight_decay": 0.3, "dropout": 0.05}
 
 
 def draw_settings(space, n_settings=None, *, n_units=np.inf, n_layers=np.inf):
