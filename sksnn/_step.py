@@ -417,7 +417,7 @@ class WrittenOut:
 
 
 class _Vector:
-    """The weights, biases, or factors of inputs of some networks in one parameter, of which they become views.
+    """Weights, biases, or factors of inputs of some networks in one parameter, of which they become views.
 
     Parameters
     ----------

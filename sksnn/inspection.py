@@ -289,7 +289,7 @@ def as_sequential(estimator, member=0):
     True
     """
     model = _model_with(estimator, member)
-    network = folded(copy.deepcopy(model.members[member].network))
+    network = folded(copy.deepcopy(model.members[member].network).double())
     if not isinstance(network, SNN):
         raise ValueError(
             f"as_sequential knows networks of architecture='snn'; this one is a {type(network).__name__}. "

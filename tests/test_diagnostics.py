@@ -377,7 +377,7 @@ class TestVerdicts:
         assert "have left Theorem 1's domain" in str(verdict)
         # The numbers of the docstring, of five seeds.
         variance, tau = verdict.moments.variance[1:], [layer.tau.mean() for layer in verdict.moments.layers]
-        assert 0.5 < variance.min() < variance.max() < 15 and 0.49 < min(tau) < max(tau) < 1.1
+        assert 0.5 < variance.min() < variance.max() < 15 and 0.49 < min(tau) < max(tau) < 1.35
         assert min(tau) < 0.95 if load is load_diabetes else variance.max() > 1.5
 
     def test_weights_that_decayed_away_are_found(self, iris):
@@ -431,9 +431,10 @@ class TestVerdicts:
 
     def test_a_rate_that_is_too_high_is_found(self, iris):
         X, y = iris
-        model = SNNClassifier(lr=0.1, weight_decay=0.0, max_epochs=20, random_state=0).fit(X, y)
+        settings = {"scale_inputs": False, "max_epochs": 20, "random_state": 0}
+        model = SNNClassifier(lr=0.1, weight_decay=0.0, **settings).fit(X, y)
         assert "Use a smaller lr (now 0.1), max_grad_norm=1" in self.judge(model, X, "exploding").remedy
-        model = SNNClassifier(lr=0.3, weight_decay=0.3, max_epochs=20, random_state=0).fit(X, y)
+        model = SNNClassifier(lr=0.3, weight_decay=0.3, **settings).fit(X, y)
         finding = self.judge(model, X, "collapsed")
         assert "Use less weight_decay (now 0.3), a smaller lr (now 0.3)" in finding.remedy
 
@@ -464,7 +465,8 @@ class TestVerdicts:
 
     def test_too_much_dropout_is_found(self, cancer):
         X, y = cancer
-        finding = self.judge(SNNClassifier(**SMALL, weight_decay=0.3, dropout=0.5).fit(X, y), X, "dropout")
+        model = SNNClassifier(**SMALL, scale_inputs=False, weight_decay=0.3, dropout=0.5).fit(X, y)
+        finding = self.judge(model, X, "dropout")
         assert finding.remedy == "Use 0.05 or 0.1." and "A dropout of 0.5 leaves 20% of" in finding.problem
         x = gaussian(100_000, 1)[:, 0]
         dropped = AlphaDropout(0.5, generator=torch.Generator().manual_seed(1))(x)

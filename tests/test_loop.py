@@ -25,11 +25,13 @@ from sksnn._rows import Rows
 # ---------------------------------------------------------------- the loop
 
 
-def test_the_loop_is_the_textbook_loop_in_plain_torch(whole_cancer):
+@pytest.mark.parametrize("scale_inputs", [False, True])
+def test_the_loop_is_the_textbook_loop_in_plain_torch(whole_cancer, scale_inputs):
     """Same initial weights, permutations and optimizer: the same weights, in plain torch."""
     X, y = whole_cancer
     settings = {
         **SIX_EPOCHS,
+        "scale_inputs": scale_inputs,
         "dropout": 0.0,
         "weight_decay": 0.0,
         "optimizer": "adam",
@@ -47,14 +49,16 @@ def test_the_loop_is_the_textbook_loop_in_plain_torch(whole_cancer):
     net = nn.Sequential(layers[0], nn.SELU(), layers[1], nn.SELU(), layers[2])
     inputs = torch.from_numpy(StandardScaler().fit_transform(X)).float()
     labels = torch.from_numpy(y)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    scale = torch.ones(30, requires_grad=scale_inputs)
+    groups = [{"params": [*net.parameters()]}, {"params": [scale], "lr": 6e-2}]
+    optimizer = torch.optim.Adam(groups[: 1 + scale_inputs], lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
     losses = []
     for _ in range(6):
         total = 0.0
         for batch in torch.randperm(len(y), generator=generators.shuffle).split(64):
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(net(inputs[batch]), labels[batch])
+            loss = nn.functional.cross_entropy(net(inputs[batch] * scale), labels[batch])
             loss.backward()
             optimizer.step()
             total += loss.item() * len(batch)
@@ -63,7 +67,7 @@ def test_the_loop_is_the_textbook_loop_in_plain_torch(whole_cancer):
     np.testing.assert_allclose(clf.loss_curve_, losses, rtol=1e-4)
     np.testing.assert_allclose(
         clf.decision_function(X.astype(np.float32)),
-        (lambda z: z[:, 1] - z[:, 0])(net(inputs).detach().numpy()),
+        (lambda z: z[:, 1] - z[:, 0])(net(inputs * scale).detach().numpy()),
         atol=2e-3,
     )
 
