@@ -12,6 +12,10 @@ which there are more and more columns of noise.
 # Rows
 # ----
 
+# sphinx_gallery_start_ignore
+import sys
+
+# sphinx_gallery_end_ignore
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -61,4 +65,9 @@ right.bar(range(len(height)), height, color=["C0"] * 3 + ["0.7"] * numbers[-1], 
 right.axhline(1, color="black", lw=0.8, ls=":")
 right.set(xlabel="input", ylabel="factor", xticks=[], title=f"Factors beside {numbers[-1]} columns of noise")
 right.text(6, 1.02 * height.max(), "blue: makes the target, grey: noise", va="top")
-plt.show()
+# sphinx_gallery_start_ignore
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+else:
+    plt.show()
+# sphinx_gallery_end_ignore

@@ -19,7 +19,7 @@ CONFIGURATIONS = {
         "early_stopping": True,
         "validation_fraction": 0.2,
         "batch_size": 1,
-        "lr": 0.02,
+        "lr": 0.01,
     },
     "deep": {**SMALL, "n_layers": 8, "layer_form": "rectangular", "dropout": 0.0},
     "bf16": {**SMALL, "precision": "bf16", "optimizer": "adamw", "weight_decay": 0.1},

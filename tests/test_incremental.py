@@ -268,7 +268,7 @@ class TestFrozenParameters:
         before = copy.deepcopy(model.net_.module_.network.state_dict())
         after = model.fit(X, Y).net_.module_.network.state_dict()
         same = [torch.equal(before[name], after[name]) for name in before]
-        assert same == [True, True] + [False] * (len(same) - 2)
+        assert same == [True] * 3 + [False] * (len(same) - 3)  # weights, biases, factors of inputs
 
     def test_a_second_fit_goes_on_from_the_state_of_the_same_optimizer_only(self):
         """A fit goes on from the optimizer's state if, and only if, it is of the same kind."""

@@ -314,7 +314,14 @@ def test_with_validation_rows_all_watch_those():
 
 
 def test_curves_are_means_and_all_members_have_their_best_epoch_at_the_least():
-    settings = {**EXACT, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30, "lr": 0.03}
+    settings = {
+        **EXACT,
+        "early_stopping": True,
+        "n_iter_no_change": 2,
+        "max_epochs": 30,
+        "tol": 0.0,
+        "lr": 0.03,
+    }
     model = SNNClassifier(**{**settings, "n_estimators": 3}).fit(X, Y)
     curve = model.validation_loss_curve_
     assert model.best_epoch_ == np.argmin(curve) + 1 > 1

@@ -302,7 +302,7 @@ def test_candidates_of_all_folds_are_trained_in_one_loop(loops):
 
 
 def test_loops_are_cut_where_memory_ends(loops, monkeypatch):
-    monkeypatch.setattr(_together, "LOOP_BYTES", 3 * 4 * 8 * (12 * 5 + 12 + 12 * 12 + 12 + 12 * 2 + 2))
+    monkeypatch.setattr(_together, "LOOP_BYTES", 3 * 4 * 8 * (12 * 5 + 12 + 5 + 12 * 12 + 12 + 12 * 2 + 2))
     estimator = clone(CLASSIFIER).set_params(encoding=None, layer_form="rectangular")
     SNNGridSearchCV(
         estimator, {"random_state": range(7)}, cv=[(np.arange(90), np.arange(90, 115))], refit=False
