@@ -13,6 +13,7 @@ __all__ = [
     "AlphaDropout",
     "EncodedNetwork",
     "Ensemble",
+    "ScaledLinear",
     "draw_dropped",
     "draw_keep",
     "layer_sizes",
@@ -314,11 +315,17 @@ def _centre_(weight):
         weight.sub_(weight.mean(1, keepdim=True)).mul_(math.sqrt(n / (n - 1)))
 
 
-class ScaledLinear(nn.Linear):
+class ScaledLinear(_Undrawn):
     """A linear layer whose inputs are multiplied by factors that are learned, which begin at 1.
 
-    The factors are multiplied into the weights: for the theory, this layer has the inputs that it is given,
-    and the weights that these products are.
+    Its weights are multiplied by the factors, not its inputs: for the theory it has the inputs that it is
+    given, and weights that are these products. They begin as those of other layers of an `SNN`.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+    generator : torch.Generator, default=None
+        Source of the weights; None means torch's global generator.
 
     Attributes
     ----------
@@ -327,19 +334,17 @@ class ScaledLinear(nn.Linear):
 
     Examples
     --------
-    >>> layer = ScaledLinear.of(nn.Linear(3, 2))
-    >>> layer(torch.ones(1, 3)).shape
+    >>> ScaledLinear(3, 2)(torch.ones(1, 3)).shape
     torch.Size([1, 2])
     """
 
     scale: nn.Parameter | None
 
-    @classmethod
-    def of(cls, layer):
-        """Turn a linear layer into one with factors; weights are not drawn again."""
-        layer.__class__ = cls
-        layer.scale = nn.Parameter(torch.ones_like(layer.weight[0]))
-        return layer
+    def __init__(self, n_inputs, n_outputs, generator=None):
+        super().__init__(n_inputs, n_outputs)
+        lecun_normal_(self.weight, generator)
+        nn.init.zeros_(self.bias)
+        self.scale = nn.Parameter(torch.ones(n_inputs))
 
     def forward(self, x):
         """Map (n, n_inputs) to (n, n_outputs)."""
@@ -443,11 +448,10 @@ class SNN(nn.Module):
         if self.fixed_point != (0.0, 1.0):
             self.alpha, self.scale = map(float, selu_parameters(mean, variance))
         widths = (n_inputs, *self.hidden_layer_sizes, n_outputs)
+        makes = [ScaledLinear if scale_inputs else lecun_linear] + [lecun_linear] * (len(widths) - 2)
         self.layers = nn.ModuleList(
-            lecun_linear(i, o, generator) for i, o in zip(widths[:-1], widths[1:], strict=True)
+            make(i, o, generator) for make, i, o in zip(makes, widths[:-1], widths[1:], strict=True)
         )
-        if scale_inputs:
-            ScaledLinear.of(self.layers[0])
         if mean != 0:
             # Except the first layer. Its inputs have mean 0, and weights of sum 0 would remove what
             # correlated columns have in common.
