@@ -19,7 +19,7 @@ from ._saving import from_plain, to_plain
 from ._validation import check_outputs
 from .architectures import build_network, multiply_adds
 from .encodings import chunk_slices, encoder_from, learn_encoder
-from .networks import EncodedNetwork, Ensemble, folded
+from .networks import EncodedNetwork, Ensemble, double_copy
 
 
 class Model:
@@ -318,9 +318,9 @@ class _DoubleCopy:
     def of(self, network, weights):
         """Return the copy for the present weights."""
         if self.is_stale:
-            return folded(copy.deepcopy(network).double())
+            return double_copy(network)
         versions = [(id(w), w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
         made = self.made
         if made is None or made[0] != versions:  # one assignment: safe among threads
-            self.made = made = (versions, folded(copy.deepcopy(network).double()))
+            self.made = made = (versions, double_copy(network))
         return made[1]

@@ -1,6 +1,5 @@
 """Say how much each column of X contributes to what a fitted estimator predicts."""
 
-import copy
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from ._rows import encode_chunks
 from ._target import Classes, Values
 from .encodings import ColumnEncoder, chunk_slices
 from .losses import LogLink
-from .networks import SNN, folded
+from .networks import SNN, double_copy
 
 __all__ = [
     "Attributions",
@@ -289,7 +288,7 @@ def as_sequential(estimator, member=0):
     True
     """
     model = _model_with(estimator, member)
-    network = folded(copy.deepcopy(model.members[member].network).double())
+    network = model.members[member].network
     if not isinstance(network, SNN):
         raise ValueError(
             f"as_sequential knows networks of architecture='snn'; this one is a {type(network).__name__}. "
@@ -299,8 +298,9 @@ def as_sequential(estimator, member=0):
     matrix = matrix / model.target.temperature
     layers: list[nn.Module] = []
     gain = 1.0
+    network = double_copy(network)  # of the CPU, since mps has no float64
     for layer in network.layers:
-        weight, bias = (part.cpu().double() for part in layer.state_dict().values())
+        weight, bias = layer.state_dict().values()
         weight = weight * gain
         if layer is network.layers[-1]:
             weight, bias = matrix.T @ weight, matrix.T @ bias + shift

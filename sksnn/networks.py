@@ -1,5 +1,6 @@
 """The SNN and its parts: layer sizes, initialisation and alpha dropout."""
 
+import copy
 import math
 
 import torch
@@ -371,8 +372,9 @@ def input_scales(module):
     return [layer.scale for layer in layers if layer.scale is not None]
 
 
-def folded(network):
-    """Fold the factors of inputs that a network has learned into its weights; return it."""
+def double_copy(network):
+    """Copy a network to the CPU in float64, with the factors of its inputs folded into its weights."""
+    network = copy.deepcopy(network).cpu().double()
     for part in network.modules():
         if isinstance(part, ScaledLinear):
             part.fold()
