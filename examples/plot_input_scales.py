@@ -3,8 +3,8 @@ Factors of the inputs
 =====================
 
 Tables often have columns that say nothing about the target. An SNN learns a factor for each of its inputs
-(``scale_inputs``, on by default), at six times the learning rate of its weights: inputs that help are turned
-up sooner than the weights alone could do it, others down. Here the target is made of three columns, beside
+(``scale_inputs``, on by default), six times as fast as its weights: inputs that help are turned up sooner
+than the weights alone could do it, others down. Here the target is made of three columns, beside
 which there are more and more columns of noise.
 """
 

@@ -1,4 +1,4 @@
-"""torch's optimizers by name, rates and decays by kind of parameter, and how one goes on from another."""
+"""torch's optimizers by name, weight decay for weights alone, and an optimizer that goes on from another."""
 
 import inspect
 from typing import Any
@@ -13,13 +13,7 @@ OPTIMIZERS: dict[str, Any] = {
 }
 
 
-# The learning rate of input scales, as a multiple of that of the other parameters (Holzmüller et al., 2024,
-# arXiv:2407.04491). A step of Adam moves a parameter by about the rate: weights, which begin at about
-# 1 / sqrt(n_inputs), would soon have changed a lot, factors, which begin at 1, hardly.
-INPUT_SCALE_RATE = 6.0
-
-
-def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params, input_scales=()):
+def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params):
     """Build a torch optimizer; weight decay acts on weights, not on biases and factors of inputs.
 
     Parameters
@@ -31,8 +25,6 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params, in
     lr, weight_decay : float
     optimizer_params : dict or None
         Further arguments of the class.
-    input_scales : iterable of nn.Parameter, default=()
-        Those of the parameters that have `INPUT_SCALE_RATE` times the rate.
 
     Returns
     -------
@@ -70,22 +62,15 @@ def make_optimizer(optimizer, parameters, lr, weight_decay, optimizer_params, in
         )
     if "fused" in accepted and not {"foreach", "differentiable"} & extra.keys() and _can_fuse(parameters):
         extra.setdefault("fused", True)
-    # LBFGS has one step length for all parameters, and takes one group.
-    scales = [] if issubclass(cls, torch.optim.LBFGS) else list(input_scales)
-    others = [p for p in parameters if all(p is not scale for scale in scales)]
-    decayed, kept = [p for p in others if p.ndim > 1], [p for p in others if p.ndim <= 1]
-    # In this order with and without decay: states are matched by position.
-    groups: list[dict[str, Any]] = [{"params": decayed + kept}]
+    decayed, kept = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+    groups = decayed + kept  # in this order with and without decay: states are matched by position
     if "weight_decay" in accepted and not weight_decay:  # torch's defaults differ between classes
         extra["weight_decay"] = 0.0
     elif "weight_decay" in accepted:
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    groups.append({**groups[-1], "params": scales, "lr": INPUT_SCALE_RATE * lr})
-    groups = [group for group in groups if group["params"]]
-    # A class of the user's may take parameters alone.
-    alone = len(groups) == 1 and groups[0].keys() == {"params"}
+        groups = [group for group in groups if group["params"]]
     try:
-        return cls(groups[0]["params"] if alone else groups, lr=lr, **extra)
+        return cls(groups, lr=lr, **extra)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"optimizer {cls.__name__} refuses optimizer_params={optimizer_params!r} or the network: {error}."
@@ -106,11 +91,9 @@ def carry_over(optimizer, state, moments, rates):
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     if moments:
         optimizer.load_state_dict(state)
-    groups = state["param_groups"]
+    earlier = state["param_groups"][0]  # rates are the same for weights and biases
+    kept = {key: earlier[key] for key in ("lr", "initial_lr") if rates and key in earlier}
     for group, new in zip(optimizer.param_groups, settings, strict=True):
-        # Rates are the same for weights and biases; factors of inputs, the last group, have one of their own.
-        earlier = groups[0] if new["lr"] == settings[0]["lr"] else groups[-1]
-        kept = {key: earlier[key] for key in ("lr", "initial_lr") if rates and key in earlier}
         group.pop("initial_lr", None)
         group.update({**new, **kept})
         group.setdefault("initial_lr", group["lr"])

@@ -35,7 +35,7 @@ from ._forward import Forward, forward_rows, widest_layer
 from ._optimizers import carry_over, make_optimizer
 from ._rows import Rows, encode
 from ._target import Labels
-from .networks import Ensemble, input_scales
+from .networks import Ensemble
 
 # ---------------------------------------------------------------- callbacks
 
@@ -265,14 +265,12 @@ class _Net(NeuralNet):
         """Build the optimizer of the estimator's parameters."""
         self.optimizer_ = None
         if self.trains:
-            networks = self.module_.networks
             self.optimizer_ = make_optimizer(
                 self.plan.optimizer,
-                [p for network in networks for p in network.parameters()],
+                [p for network in self.module_.networks for p in network.parameters()],
                 lr=self.plan.lr,
                 weight_decay=self.plan.weight_decay,
                 optimizer_params=self.plan.optimizer_params,
-                input_scales=[scale for network in networks for scale in input_scales(network)],
             )
         return self
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from ._device import is_out_of_memory
 from ._rows import Rows, StackedRows
-from .networks import SNN, AlphaDropout, ScaledLinear, draw_dropped
+from .networks import SCALE_RATE, SNN, AlphaDropout, ScaledLinear, draw_dropped
 from .theory import ALPHA_01, LAMBDA_01
 
 #: Optimizers that treat each number of a parameter by itself, so that its shape does not matter.
@@ -108,7 +108,7 @@ def _in_one_group(network, groups):
     found = [
         {groups.get(id(getattr(layer, kind))) for layer in network.layers} for kind in ("weight", "bias")
     ]
-    found += [] if network.input_scale is None else [{groups.get(id(network.input_scale))}]
+    found += [{groups.get(id(raw_scale))} for raw_scale in _raw_scales(network)]
     return all(len(kind) == 1 and None not in kind for kind in found)
 
 
@@ -216,10 +216,11 @@ class WrittenOut:
         self._weights, self._weight_gradients, self._vectors = _lay_out(weights, runs)
         self._biases, self._bias_gradients, vectors = _lay_out(biases, runs)
         self._vectors += vectors
-        self._scale: Any = None  # of the inputs
+        self._raw_scale: Any = None
+        self._scale: Any = None  # the factors of the inputs in the last forward pass
         if self.networks[0].input_scale is not None:
-            (self._scale,), (self._scale_gradient,), vectors = _lay_out(
-                [[network.input_scale] for network in self.networks], runs
+            (self._raw_scale,), (self._scale_gradient,), vectors = _lay_out(
+                [_raw_scales(network) for network in self.networks], runs
             )
             self._vectors += vectors
             self._scratch = torch.empty_like(self._weights[0])
@@ -373,8 +374,9 @@ class WrittenOut:
         if self._drops_inputs:
             x = self._drop_inputs(x)
         inputs, slope, (_, add_product, add_product_) = [x], self._drop.slope, self._products
-        if self._scale is not None:
-            inputs = [x * self._scale.unsqueeze(-2)]
+        if self._raw_scale is not None:
+            self._scale = self._raw_scale.unsqueeze(-2) * SCALE_RATE
+            inputs = [x * self._scale]
         for h, d, weight in zip(hidden, dropped, self._transposed, strict=False):
             F.selu(add_product_(h, inputs[-1], weight), inplace=True)
             inputs.append(torch.add(self._intercept, h, alpha=slope, out=d) if drops else h)
@@ -399,7 +401,7 @@ class WrittenOut:
         for i in reversed(range(len(self._weights))):
             product(transposed, inputs[i], out=self._weight_gradients[i])
             torch.sum(gradient, -2, out=self._bias_gradients[i])
-            if i == 0 and self._scale is not None:
+            if i == 0 and self._raw_scale is not None:
                 self._scale_back(self._weight_gradients[0])
             if i > 0:
                 below, transposed = gradients[i - 1]
@@ -410,10 +412,10 @@ class WrittenOut:
                 )
 
     def _scale_back(self, gradient):
-        """Turn the gradient of the first weights times the input scale into that of each of them."""
+        """Turn the gradient of the first weights times the factors into that of each of them."""
         torch.mul(gradient, self._weights[0], out=self._scratch)
-        torch.sum(self._scratch, -2, out=self._scale_gradient)
-        gradient.mul_(self._scale.unsqueeze(-2))
+        torch.sum(self._scratch, -2, out=self._scale_gradient).mul_(SCALE_RATE)
+        gradient.mul_(self._scale)
 
 
 class _Vector:
@@ -540,8 +542,13 @@ def _is_plain(network):
 def _parameters(network):
     """List the parameters that an SNN has, in its order."""
     first, *others = [(layer.weight, layer.bias) for layer in network.layers]
-    scale = [] if network.input_scale is None else [network.input_scale]
-    return [*first, *scale, *(p for layer in others for p in layer)]
+    return [*first, *_raw_scales(network), *(p for layer in others for p in layer)]
+
+
+def _raw_scales(network):
+    """List the parameter that tells the factors of inputs, if there are any."""
+    raw_scale = getattr(network.layers[0], "raw_scale", None)
+    return [] if raw_scale is None else [raw_scale]
 
 
 def _kind(network, optimizer):

@@ -116,7 +116,10 @@ def undrawn_linear(n_inputs, n_outputs, bias=True):
 
 def lecun_linear(n_inputs, n_outputs, generator=None):
     """Make a linear layer with LeCun-normal weights and zero biases."""
-    layer = undrawn_linear(n_inputs, n_outputs)
+    return _begin(undrawn_linear(n_inputs, n_outputs), generator)
+
+
+def _begin(layer, generator):
     lecun_normal_(layer.weight, generator)
     nn.init.zeros_(layer.bias)
     return layer
@@ -316,6 +319,12 @@ def _centre_(weight):
         weight.sub_(weight.mean(1, keepdim=True)).mul_(math.sqrt(n / (n - 1)))
 
 
+# The factors of inputs are so many times a parameter. A step of Adam moves a parameter by about the learning
+# rate, whatever its size, so factors move so many times as fast (Holzmüller et al., 2024, arXiv:2407.04491):
+# beside weights, which begin at about 1 / sqrt(n_inputs), they would hardly move else.
+SCALE_RATE = 6.0
+
+
 class ScaledLinear(_Undrawn):
     """A linear layer whose inputs are multiplied by factors that are learned, which begin at 1.
 
@@ -330,46 +339,42 @@ class ScaledLinear(_Undrawn):
 
     Attributes
     ----------
-    scale : nn.Parameter of shape (n_inputs,) or None
-        The factors; None once they have been folded into the weights.
+    raw_scale : nn.Parameter of shape (n_inputs,) or None
+        What is learned: a sixth of the factors, which Adam, at one learning rate for all parameters,
+        therefore moves six times as fast as weights. None once they have been folded into the weights.
 
     Examples
     --------
-    >>> ScaledLinear(3, 2)(torch.ones(1, 3)).shape
+    >>> layer = ScaledLinear(3, 2)
+    >>> layer(torch.ones(1, 3)).shape
     torch.Size([1, 2])
+    >>> layer.scale.tolist()
+    [1.0, 1.0, 1.0]
     """
 
-    scale: nn.Parameter | None
+    raw_scale: nn.Parameter | None
 
     def __init__(self, n_inputs, n_outputs, generator=None):
         super().__init__(n_inputs, n_outputs)
-        lecun_normal_(self.weight, generator)
-        nn.init.zeros_(self.bias)
-        self.scale = nn.Parameter(torch.ones(n_inputs))
+        _begin(self, generator)
+        self.raw_scale = nn.Parameter(torch.full((n_inputs,), 1 / SCALE_RATE))
+
+    @property
+    def scale(self):
+        """The factors, of shape (n_inputs,), or None."""
+        return None if self.raw_scale is None else SCALE_RATE * self.raw_scale
 
     def forward(self, x):
         """Map (n, n_inputs) to (n, n_outputs)."""
-        weight = self.weight if self.scale is None else self.weight * self.scale
+        weight = self.weight if self.raw_scale is None else self.weight * self.scale
         return F.linear(x, weight, self.bias)
 
     @torch.no_grad()
     def fold(self):
         """Multiply the weights by the factors for good: products of few rows take less time."""
-        if self.scale is not None:
+        if self.raw_scale is not None:
             self.weight.mul_(self.scale)
-            self.scale = None
-
-
-def input_scales(module):
-    """List the factors of inputs that a module learns, wherever in it they are.
-
-    Examples
-    --------
-    >>> [tuple(scale.shape) for scale in input_scales(nn.Sequential(SNN(4, 2, (8,), scale_inputs=True)))]
-    [(4,)]
-    """
-    layers = (part for part in module.modules() if isinstance(part, ScaledLinear))
-    return [layer.scale for layer in layers if layer.scale is not None]
+            self.raw_scale = None
 
 
 def double_copy(network):
@@ -403,14 +408,13 @@ class SNN(nn.Module):
         shift each of its units. This does not apply to the first layer, whose inputs have mean 0.
     scale_inputs : bool, default=False
         Whether the first layer is a `ScaledLinear`, which multiplies inputs (behind their dropout) by factors
-        that are learned. In an estimator they have six times the learning rate, so that inputs which help
-        are soon turned up.
+        that are learned, six times as fast as weights by Adam, so that inputs which help are soon turned up.
 
     Attributes
     ----------
     layers : nn.ModuleList
         The linear layers.
-    input_scale : nn.Parameter of shape (n_inputs,) or None
+    input_scale : Tensor of shape (n_inputs,) or None
         The factors of the inputs, if there are any.
 
     Raises

@@ -22,7 +22,7 @@ from sksnn._step import Autograd, WrittenOut
 from sksnn.architectures import BatchNormNet
 from sksnn.encodings import Standardizer
 from sksnn.losses import BinaryCrossEntropy, CrossEntropy
-from sksnn.networks import SNN, EncodedNetwork, input_scales
+from sksnn.networks import SNN, EncodedNetwork
 
 LOSS = CrossEntropy()  # one object: members of one loss are trained in one stack
 LAWS = settings(max_examples=40, deadline=None, derandomize=True)
@@ -72,8 +72,7 @@ def train(members, n_epochs=6, way=None, optimizer=None, **changes):
     parameters = [p for member in members for p in member.network.parameters()]
     if not isinstance(optimizer, torch.optim.Optimizer):
         rates = plan.lr, plan.weight_decay, plan.optimizer_params
-        scales = [scale for member in members for scale in input_scales(member.network)]
-        optimizer = make_optimizer(plan.optimizer, parameters, *rates, scales)
+        optimizer = make_optimizer(plan.optimizer, parameters, *rates)
     engine = Engine(members, optimizer, plan)
     assert way is None or all(type(each) is way for each in engine.ways)
     engine.begin(n_epochs)

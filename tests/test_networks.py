@@ -295,9 +295,9 @@ def test_forward_is_the_papers_formulas():
 
 def test_scaled_inputs_are_a_first_layer_of_scaled_weights():
     net, plain, x, masks = small_net(scale_inputs=True), small_net(), normal(6, 4), small_masks()
-    assert_allclose(net(x, masks).detach(), plain(x, masks).detach(), rtol=1e-12)  # the factors begin at 1
+    assert_allclose(net.input_scale.detach(), np.ones(4), rtol=1e-7)
     with torch.no_grad():
-        net.input_scale.copy_(torch.tensor([0.5, -2.0, 0.0, 3.0]))
+        net.layers[0].raw_scale.copy_(torch.tensor([0.5, -2.0, 0.0, 3.0]))
         plain.layers[0].weight.mul_(net.input_scale)
     assert_allclose(net(x, masks).detach(), plain(x, masks).detach(), rtol=1e-12)
 

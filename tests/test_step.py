@@ -44,7 +44,7 @@ def make_net(sizes, dropout=0.3, input_dropout=0.0, n_outputs=3, dtype=torch.flo
     generators = {"generator": seeded(1), "dropout_generator": seeded(2)}
     net = SNN(4, n_outputs, sizes, **rates, **generators, scale_inputs=scale_inputs)
     if scale_inputs:
-        net.input_scale.data = torch.tensor([0.5, -1.0, 0.0, 2.0])
+        net.layers[0].raw_scale.data = torch.tensor([0.5, -1.0, 0.0, 2.0])
     return net.to(dtype).train()
 
 
