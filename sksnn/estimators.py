@@ -67,9 +67,9 @@ class SNNClassifier(ClassifierMixin, BaseSNN):
     scale_inputs : bool or "auto", default="auto"
         Whether each network learns a factor for each of its inputs (columns, categories and codes), as in
         Holzmüller et al. (2024). Factors begin at 1, are not decayed, and Adam moves them six times as fast
-        as weights, so that inputs which help grow sooner than their weights alone would. "auto": True with
-        ``architecture="snn"`` and the optimizer "adam" or "adamw"; but False for the tasks of a 2-D y of a
-        classifier.
+        as weights (gradient descent: 36 times), so that inputs which help grow sooner than their weights
+        alone would. "auto": True with ``architecture="snn"`` and the optimizer "adam" or "adamw"; but False
+        for the tasks of a 2-D y of a classifier.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a
@@ -623,9 +623,9 @@ class SNNRegressor(RegressorMixin, BaseSNN):
     scale_inputs : bool or "auto", default="auto"
         Whether each network learns a factor for each of its inputs (columns, categories and codes), as in
         Holzmüller et al. (2024). Factors begin at 1, are not decayed, and Adam moves them six times as fast
-        as weights, so that inputs which help grow sooner than their weights alone would. "auto": True with
-        ``architecture="snn"`` and the optimizer "adam" or "adamw"; but False for the tasks of a 2-D y of a
-        classifier.
+        as weights (gradient descent: 36 times), so that inputs which help grow sooner than their weights
+        alone would. "auto": True with ``architecture="snn"`` and the optimizer "adam" or "adamw"; but False
+        for the tasks of a 2-D y of a classifier.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which columns hold categories. "from_dtype": of a pandas or polars frame those of strings, of objects
         that are not all numbers, and of a categorical dtype; booleans are numbers. Or names, positions, or a

@@ -116,10 +116,11 @@ def undrawn_linear(n_inputs, n_outputs, bias=True):
 
 def lecun_linear(n_inputs, n_outputs, generator=None):
     """Make a linear layer with LeCun-normal weights and zero biases."""
-    return _begin(undrawn_linear(n_inputs, n_outputs), generator)
+    return _initialise(undrawn_linear(n_inputs, n_outputs), generator)
 
 
-def _begin(layer, generator):
+def _initialise(layer, generator):
+    """Draw the weights of a linear layer and set its biases to zero; return the layer."""
     lecun_normal_(layer.weight, generator)
     nn.init.zeros_(layer.bias)
     return layer
@@ -356,7 +357,7 @@ class ScaledLinear(_Undrawn):
 
     def __init__(self, n_inputs, n_outputs, generator=None):
         super().__init__(n_inputs, n_outputs)
-        _begin(self, generator)
+        _initialise(self, generator)
         self.raw_scale = nn.Parameter(torch.full((n_inputs,), 1 / SCALE_RATE))
 
     @property

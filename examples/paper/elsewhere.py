@@ -34,11 +34,11 @@ from peers import make_peer
 from records import (
     Records,
     complete,
+    mean_ranks,
     paired_p,
     run_missing,
     score_classifier,
     score_regressor,
-    summarise,
     versions,
 )
 from scipy.stats import spearmanr
@@ -138,26 +138,25 @@ def run_one(name, fold, method, kind):
 
 
 def report(records, kind):
-    """Print means, ranks, wins and losses against the method that is named first."""
+    """Print for each score means, ranks, and wins and losses of the method that is named first."""
     results = records.frame()
     reference = results.method.iloc[0]
-    if kind == "classification":
-        table = summarise(results, reference)
-    else:
-        scores = complete(results, "r2")
-        difference = scores[[reference]].to_numpy() - scores
+    for score in SCORES[kind]:
+        values = complete(results, score).clip(lower=-1).dropna(axis=1, how="all").dropna()
+        gains = -values if score in ("log_loss", "error") else values
+        difference = gains[[reference]].to_numpy() - gains
         table = pd.DataFrame(
             {
-                "median": scores.median(),
-                "mean": scores.clip(lower=-1).mean(),
-                "rank": scores.rank(axis=1, ascending=False).mean(),
-                "better": (difference > 1e-9).sum(),
-                "worse": (difference < -1e-9).sum(),
+                f"mean {score}": values.mean(),
+                "median": values.median(),
+                "mean rank": mean_ranks(gains),
+                "best": gains.eq(gains.max(axis=1), axis=0).sum(),
+                f"{reference} better": (difference > 1e-9).sum(),
+                f"{reference} worse": (difference < -1e-9).sum(),
                 "p": difference.apply(paired_p),
             }
-        ).sort_values("rank")
-    print(f"\n{results.set.nunique()} tables\n{table.round(4).to_string()}")
-    table.to_csv(f"{records.path.with_suffix('')}_table.csv")
+        ).sort_values("mean rank")
+        print(f"\n{len(values)} tables\n{table.round(4).to_string()}")
 
 
 def main():
