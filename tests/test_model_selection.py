@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import signal
+import threading
 import time
 
 import joblib
@@ -34,6 +35,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
 from sksnn import SNNClassifier, SNNRegressor, _search, _together
 from sksnn.metrics import masked_roc_auc_scorer
@@ -632,6 +634,12 @@ def search_in(folder):
     ).fit(X, Y)
 
 
+def search_in_a_copy(folder):
+    """A copy that was killed kept tqdm's lock, which copies share, and this process waited for it for good."""
+    tqdm.set_lock(threading.RLock())
+    search_in(folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a copy of this process")
 def test_a_search_that_is_killed_loses_no_finished_fit(tmp_path):
     """Killed twenty times at random moments; what was finished is never trained again."""
@@ -640,7 +648,7 @@ def test_a_search_that_is_killed_loses_no_finished_fit(tmp_path):
     spent = time.perf_counter() - start
     folder, kept = tmp_path / "killed", {}
     for _ in range(20):
-        process = multiprocessing.get_context("fork").Process(target=search_in, args=(folder,))
+        process = multiprocessing.get_context("fork").Process(target=search_in_a_copy, args=(folder,))
         process.start()
         process.join(rng.uniform(0, spent / 4))
         if process.is_alive():
