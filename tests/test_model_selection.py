@@ -635,7 +635,7 @@ def search_in(folder):
 
 
 def search_in_a_copy(folder):
-    """A copy that was killed kept tqdm's lock, which copies share, and this process waited for it for good."""
+    """A copy that was killed kept tqdm's lock, which copies share: this process waited for it for good."""
     tqdm.set_lock(threading.RLock())
     search_in(folder)
 
