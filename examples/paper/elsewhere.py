@@ -92,16 +92,15 @@ def gives_away(values, y, kind):
     return 1 - tree.score(codes, y) < 0.1 * (1 - np.bincount(y).max() / len(y))
 
 
-def load_task(name, kind):
+def make_task(table, kind):
     """Return X, y and folds, or None where a table has no such task."""
-    table = load_table(name)
     column = target_of(table, kind) if len(table) >= LEAST else None
     if column is None:
         return None
-    y = table.pop(column).to_numpy()
+    y = table[column].to_numpy()
     if kind == "classification":
         y = np.unique(y, return_inverse=True)[1]
-    table = table[[c for c in table if not gives_away(table[c], y, kind)]]
+    table = table[[c for c in table if c != column and not gives_away(table[c], y, kind)]]
     if table.shape[1] < 4:
         return None
     X = pd.get_dummies(table, dtype=float).to_numpy()
@@ -118,7 +117,7 @@ def task_names(kind, half):
             continue
         table = load_table(name)
         same = {table.shape, frozenset(table.columns)}
-        if not same & seen and load_task(name, kind) is not None:
+        if not same & seen and make_task(table, kind) is not None:
             found.append(name)
         seen |= same
     return [found[i] for i in np.random.default_rng(0).permutation(len(found))][half::2]
@@ -127,7 +126,7 @@ def task_names(kind, half):
 def run_one(name, fold, method, kind):
     """Fit one method on one fold of one table, on one thread."""
     torch.set_num_threads(1)
-    data = load_task(name, kind)
+    data = make_task(load_table(name), kind)
     train, test = data.folds[fold]
     if kind == "classification":
         model, score = uci.untuned(method, fold), score_classifier
@@ -173,12 +172,8 @@ def main():
     methods = arguments.methods or ["SNNClassifier" if kind == "classification" else "SNNRegressor"]
     print(versions(), "\nseed = fold")
     records = Records(arguments.out, ("set", "fold", "method"), (*SCORES[kind], "seconds"))
-    keys = [
-        (name, fold, method)
-        for fold in range(arguments.folds)
-        for name in task_names(kind, arguments.half)
-        for method in methods
-    ]
+    names = task_names(kind, arguments.half)
+    keys = [(name, fold, method) for fold in range(arguments.folds) for name in names for method in methods]
     run_missing(records, keys, partial(run_one, kind=kind), arguments.jobs)
     report(records, kind)
 
